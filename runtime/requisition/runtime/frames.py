@@ -1,0 +1,170 @@
+"""The frame protocol: what passes between `plan` and `plan-runtime` over stdio.
+
+A frame is a 4-byte big-endian length and that many bytes of MessagePack. One request goes in; any
+number of events come out, then one result, then the process ends. Secret values travel only here,
+never as arguments or environment.
+
+Version 1. A peer that sees an unknown version, type or field refuses the frame.
+"""
+
+from typing import Any, BinaryIO, Literal
+
+import msgspec
+from msgspec import Struct
+
+from requisition.schemas.document import ConflictPolicy
+
+FRAME_VERSION = 1
+MAX_FRAME = 1 << 28
+
+Verb = Literal["apply", "dry-run", "resume", "rollback", "status"]
+ExitStatus = Literal["done", "changes", "failed", "bad_input", "refused", "conflict", "interrupted"]
+EXIT_CODES: dict[ExitStatus, int] = {
+    "done": 0,
+    "changes": 2,
+    "failed": 1,
+    "refused": 3,
+    "bad_input": 4,
+    "conflict": 5,
+    "interrupted": 6,
+}
+
+
+class FrameError(Exception):
+    """The peer sent something that is not a frame of this protocol."""
+
+
+class Request(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+    """What the runtime is asked to do.
+
+    `order_path` is an order or receipt file (apply, dry-run). `run_id` names the run to resume or roll
+    back (empty: the only interrupted one / the newest). `source_root` is where inputs lie; empty: the
+    hint in the order file, then the folder of the file. `only` restricts to these node ids (and what
+    they need). `trust_path` empty: `<state>/trust.yaml` when present, else unsigned orders are refused
+    unless `allow_unsigned`.
+    """
+
+    version: int = FRAME_VERSION
+    verb: Verb
+    state_dir: str
+    order_path: str = ""
+    run_id: str = ""
+    source_root: str = ""
+    target_root: str = ""
+    trust_path: str = ""
+    allow_unsigned: bool = False
+    allow_downgrade: bool = False
+    on_conflict: ConflictPolicy = "stop"
+    on_interrupted: Literal["keep", "resume", "rollback"] = "keep"
+    keep_failed: bool = False
+    diff: bool = False
+    jobs: int = 4
+    only: tuple[str, ...] | None = None
+    secrets: dict[str, str] = {}
+    after_power_loss: bool = False
+    force: bool = False
+
+
+class Event(Struct, frozen=True, omit_defaults=True, tag_field="type", tag="event", kw_only=True):
+    """Something that happened. `kind` is one of KINDS; `at` microseconds since the request.
+
+    `data` is stable and documented by `plan schema event`; `text` is one line for people. Neither ever
+    holds a secret.
+    """
+
+    kind: str
+    at: int = 0
+    phase: str = ""
+    node: str = ""
+    scope: tuple[int, ...] = ()
+    location: str = ""
+    status: str = ""
+    text: str = ""
+    data: dict[str, Any] = {}
+
+
+KINDS = (
+    "verified",  # the order was admitted; data: checksum, signatures[]
+    "plan",  # preflight is done; data: nodes, changes, unchanged, unknown, inputs, bytes
+    "conflict",  # data: path, found, policy, owner
+    "preview",  # one node's prospect; status: change|unchanged|unknown; data: paths[], diff
+    "phase",  # status: started|done|failed|retrying|rolled_back|skipped
+    "node",  # status as in the receipt; data: paths[], attempt
+    "progress",  # many nodes at once; data: done, total
+    "log",  # a line from an action
+    "drift",  # plan status: status: ok|changed|missing|extra; data: path, diff
+    "rollback",  # one step of the unwind; status: done|failed|not_compensable
+    "warning",
+)
+
+
+class Diagnostic(Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """Something that a person must know: what, where in their file, why, and what to do next."""
+
+    what: str
+    where: str = ""
+    why: str = ""
+    next: str = ""
+
+
+class Result(Struct, frozen=True, omit_defaults=True, tag_field="type", tag="result", kw_only=True):
+    """The last frame. `status` decides the exit code (EXIT_CODES)."""
+
+    status: ExitStatus
+    run_id: str = ""
+    receipt: str = ""
+    outcome: str = ""
+    summary: dict[str, int] = {}
+    diagnostics: tuple[Diagnostic, ...] = ()
+    data: dict[str, Any] = {}
+
+
+_encoder = msgspec.msgpack.Encoder()
+_reply = msgspec.msgpack.Decoder(Event | Result)
+_request = msgspec.msgpack.Decoder(Request)
+
+
+def write_frame(stream: BinaryIO, message: Request | Event | Result) -> None:
+    """Send one frame and flush it."""
+    body = _encoder.encode(message)
+    stream.write(len(body).to_bytes(4, "big") + body)
+    stream.flush()
+
+
+def read_frame(stream: BinaryIO) -> bytes | None:
+    """The body of the next frame, None at a clean end. Raises FrameError on a torn or oversized one."""
+    head = stream.read(4)
+    if not head:
+        return None
+    length = int.from_bytes(head, "big")
+    if len(head) < 4 or length > MAX_FRAME:
+        raise FrameError(f"frame of {length} bytes (limit {MAX_FRAME})" if len(head) == 4 else "torn frame")
+    body = stream.read(length)
+    if len(body) < length:
+        raise FrameError(f"frame ends after {len(body)} of {length} bytes")
+    return body
+
+
+def read_request(stream: BinaryIO) -> Request:
+    """The request. Raises FrameError when there is none or it is not one."""
+    body = read_frame(stream)
+    if body is None:
+        raise FrameError("no request")
+    try:
+        request = _request.decode(body)
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise FrameError(f"not a request: {error}") from error
+    if request.version != FRAME_VERSION:
+        raise FrameError(f"protocol version {request.version}; this runtime speaks {FRAME_VERSION}")
+    return request
+
+
+def read_reply(stream: BinaryIO) -> Event | Result | None:
+    """The next event or the result; None when the runtime ended without one."""
+    body = read_frame(stream)
+    if body is None:
+        return None
+    try:
+        return _reply.decode(body)
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise FrameError(f"not a reply: {error}") from error
