@@ -12,6 +12,7 @@ from typing import Any, BinaryIO, Literal
 import msgspec
 from msgspec import Struct
 
+from requisition.schemas.diagnostic import Diagnostic
 from requisition.schemas.document import ConflictPolicy
 
 FRAME_VERSION = 1
@@ -96,15 +97,6 @@ KINDS = (
     "rollback",  # one step of the unwind; status: done|failed|not_compensable
     "warning",
 )
-
-
-class Diagnostic(Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """Something that a person must know: what, where in their file, why, and what to do next."""
-
-    what: str
-    where: str = ""
-    why: str = ""
-    next: str = ""
 
 
 class Result(Struct, frozen=True, omit_defaults=True, tag_field="type", tag="result", kw_only=True):
