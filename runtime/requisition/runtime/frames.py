@@ -157,6 +157,7 @@ def read_reply(stream: BinaryIO) -> Event | Result | None:
     if body is None:
         return None
     try:
-        return _reply.decode(body)
+        reply: Event | Result = _reply.decode(body)
+        return reply
     except (msgspec.MsgspecError, RecursionError) as error:
         raise FrameError(f"not a reply: {error}") from error
