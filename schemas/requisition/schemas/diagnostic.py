@@ -11,7 +11,7 @@ Every error that a user can meet is a `Failure`; each house subclasses it once o
 """
 
 from collections.abc import Iterable
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from msgspec import Struct
 
@@ -50,7 +50,7 @@ class Failure(Exception):
         super().__init__("\n".join(str(d) for d in self.diagnostics))
 
     @classmethod
-    def of(cls, what: str, *, where: str = "", why: str = "", next: str = "") -> "Failure":  # noqa: A002
+    def of(cls, what: str, *, where: str = "", why: str = "", next: str = "") -> Self:  # noqa: A002
         """A failure with a single finding."""
         return cls(Diagnostic(what=what, where=where, why=why, next=next))
 

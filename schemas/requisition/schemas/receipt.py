@@ -4,7 +4,7 @@ The order stays inside byte for byte, with the signatures it was admitted under,
 alone says what ran, who approved it and what it left. Times are microseconds since `started`.
 """
 
-from typing import Any, Literal
+from typing import Literal
 
 from msgspec import Struct
 
@@ -98,7 +98,8 @@ class Admission(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=T
 class Receipt(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """What a run did. `nodes` holds one entry a node (several for a gather's body), in order of nodes.
 
-    `previous` is the checksum of the receipt that described this target root before.
+    `previous` is the checksum of the receipt that described this target root before; `rolls_back` the
+    run that this one took back (its nodes are then that run's, undone).
     """
 
     version: int
@@ -120,4 +121,4 @@ class Receipt(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tru
     summary: dict[str, int] = {}
     message: str = ""
     previous: str = ""
-    settings: dict[str, Any] = {}
+    rolls_back: str = ""

@@ -1,0 +1,224 @@
+"""Preflight: what would happen, found out without changing anything.
+
+Every node whose slots are known is observed; pure nodes are computed, so that what they feed is known
+too. A node that needs the output of something that only runs later is `unknown`, with the reason. All
+that would stop the run (bad inputs, conflicts, no room, no permission) is gathered and reported at once.
+"""
+
+import os
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from msgspec import Struct
+
+from requisition.runtime.conflicts import Conflict, conflicts_of, remedy
+from requisition.runtime.host import Known, RealHost
+from requisition.runtime.hydrate import Bound, Hydrated, path_slots, typed_slots
+from requisition.runtime.root import Escapes
+from requisition.runtime.values import Unresolved, Values
+from requisition.schemas.diagnostic import BadInput, Diagnostic
+from requisition.schemas.document import ConflictPolicy
+from requisition.schemas.receipt import Left
+from requisition.stdlib.action import ActionError, Change, Satisfied
+from requisition.stdlib.host import ABSENT, CommandResult, Kind, Prior
+
+
+class Prospect(Struct, frozen=True, gc=False):
+    """What preflight found of one node. `reusable`: the executor may act on `found` without looking again,
+    because its effects are guarded by the prior state in it."""
+
+    status: Literal["change", "unchanged", "unknown"]
+    reason: str = ""
+    found: Satisfied | Change | None = None
+    reusable: bool = False
+    conflicts: tuple[Conflict, ...] = ()
+
+
+class Report(Struct):
+    """Preflight of a whole order: `prospects` by node index; nodes in bodies have none."""
+
+    prospects: dict[int, Prospect]
+    findings: list[Diagnostic]
+    conflicts: list[Diagnostic]
+
+    def counts(self) -> dict[str, int]:
+        """How many nodes would change, are as wanted, or cannot be known."""
+        counted = {"change": 0, "unchanged": 0, "unknown": 0}
+        for prospect in self.prospects.values():
+            counted[prospect.status] += 1
+        return counted
+
+
+class NotNow(ActionError):
+    """Preflight runs no commands: the observation has to wait for the run."""
+
+
+class PreflightHost(RealHost):
+    """The host with every effect taken out: it saves nothing, runs nothing, and remembers which parents
+    are absent, since nothing can change under a preflight but by others."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._missing: set[str] = set()
+        self.unsaved = False
+
+    def lstat(self, path: str) -> os.stat_result | None:
+        """As in RealHost, at no system call below a parent that is known to be absent."""
+        if self._below_missing(path):
+            return None
+        return super().lstat(path)
+
+    def matches(self, expect: Left) -> bool:
+        """As in RealHost, at no system call below a parent that is known to be absent."""
+        if self._missing and self._below_missing(expect.path):
+            return expect.kind == "absent"
+        return super().matches(expect)
+
+    def _below_missing(self, path: str) -> bool:
+        head = path.rpartition("/")[0]
+        if not head or head in self.root.kept:
+            return False
+        if head in self._missing:
+            return True
+        if self._below_missing(head):
+            self._missing.add(head)
+            return True
+        try:
+            self.root.parent(path)
+        except FileNotFoundError:
+            self._missing.add(head)
+            return True
+        return False
+
+    def _save(self, path: str, *, sealed: bool) -> str:
+        self.unsaved = True
+        return ""
+
+    def _xattrs(self, path: str, kind: Kind) -> Mapping[str, bytes] | None:
+        return None
+
+    def run(self, *_args: Any, **_kwargs: Any) -> CommandResult:
+        """Refused: see NotNow."""
+        raise NotNow("a command decides it, which runs only when the order is applied")
+
+    def scratch(self) -> str:
+        """Refused: see NotNow."""
+        raise NotNow("it needs scratch space, which is made only when the order is applied")
+
+
+def preflight(
+    graph: Hydrated, host: PreflightHost, values: Values, policy: ConflictPolicy, only: frozenset[int] | None
+) -> Report:
+    """Observe everything. `values` gains the outputs that are known before the run."""
+    report = Report({}, list(host.inputs.verify_all()), [])
+    forward = [phase.kind == "forward" for phase in graph.order.phases]
+    for index in graph.sequence:
+        one = graph.bound[index]
+        if not forward[one.phase] or (only is not None and index not in only):
+            continue
+        if one.node.elevate and os.geteuid() != 0:
+            report.findings.append(_elevation(one))
+        try:
+            prospect = _observe(one, host, values)
+        except BadInput as failure:
+            report.findings.extend(failure.diagnostics)
+            continue
+        except (ActionError, Escapes) as error:
+            report.findings.append(_finding(one, error))
+            continue
+        report.prospects[index] = prospect
+        for conflict in prospect.conflicts:
+            if remedy(conflict, one.node.on_conflict or policy) == "stop":
+                report.conflicts.append(_conflict(one, conflict))
+    report.findings.extend(_room(report, host))
+    return report
+
+
+def _observe(one: Bound, host: PreflightHost, values: Values) -> Prospect:
+    action = one.action
+    if action is None:
+        return Prospect("unknown", "decided while the order runs")
+    slots = one.slots
+    if slots is None:
+        try:
+            slots = typed_slots(one.node, action, values.resolve(one.node, ()))
+        except Unresolved as wait:
+            return Prospect("unknown", str(wait), conflicts=_probe(one, host))
+    host.sealed = one.secret
+    host.unsaved = False
+    try:
+        found = action.observe(host, slots)
+    except NotNow as wait:
+        return Prospect("unknown", str(wait))
+    if found.outputs is not None and one.index in values.wanted:
+        values.set_outputs(one.index, (), found.outputs)
+    if isinstance(found, Satisfied):
+        return Prospect("unchanged", found=found, reusable=True)
+    claims = any(slot.claims for slot in action.spec.slots)
+    conflicts = conflicts_of(found.files, lambda path: ours(host, path)) if claims and found.files else ()
+    return Prospect("change", found.reason, found, not host.unsaved and not conflicts, conflicts)
+
+
+def ours(host: RealHost, path: str) -> bool:
+    """Whether the path still is as one of our runs left it."""
+    known: Known | None = host.known.get(path)
+    return known is not None and host.matches(known[1])
+
+
+def _probe(one: Bound, host: PreflightHost) -> tuple[Conflict, ...]:
+    """Conflicts at the paths of a node whose content is not known yet."""
+    assert one.action is not None
+    found = []
+    for name in path_slots(one.action.spec):
+        slot, path = one.action.spec.slot(name), one.node.slots.get(name)
+        if slot is None or not slot.claims or not isinstance(path, str):
+            continue
+        prior: Prior = host.capture(path, content=False)
+        if prior is not ABSENT and prior.kind != "dir" and not ours(host, path):
+            found.append(Conflict(path, "foreign link" if prior.kind == "link" else "regular file", "file"))
+    return tuple(found)
+
+
+def _room(report: Report, host: RealHost) -> list[Diagnostic]:
+    """Space for all new content, with the blocks it will take, on the file system of the root."""
+    info = os.fstatvfs(host.root.fd)
+    block = info.f_frsize or 4096
+    needed = 0
+    for prospect in report.prospects.values():
+        if isinstance(prospect.found, Change):
+            for change in prospect.found.files:
+                if change.expect.size > 0:
+                    needed += -(-change.expect.size // block) * block
+    free = info.f_bavail * block
+    if needed <= free:
+        return []
+    return [
+        Diagnostic(
+            what=f"not enough space: the order writes {needed >> 10} KiB, {free >> 10} KiB are free",
+            where=host.root.path,
+            next="free some space, or apply to another target root",
+        )
+    ]
+
+
+def _elevation(one: Bound) -> Diagnostic:
+    return Diagnostic(
+        what=f"{one.node.id} must run as root",
+        where=one.node.location,
+        why="the package marks it with plan.elevate",
+        next="run plan apply as root",
+    )
+
+
+def _finding(one: Bound, error: ActionError) -> Diagnostic:
+    return Diagnostic(what=f"{one.node.id}: {error}", where=one.node.location, next=error.hint)
+
+
+def _conflict(one: Bound, conflict: Conflict) -> Diagnostic:
+    return Diagnostic(
+        what=f"{conflict.path}: a {conflict.found} is in the way",
+        where=one.node.location,
+        why=f"{one.node.id} would replace it, and no run of ours put it there as it is now",
+        next="look at it with --dry-run --diff, then choose --on-conflict backup, overwrite or skip",
+        code="conflict",
+    )

@@ -1,0 +1,173 @@
+"""Taking files back: each change is undone from its prior state, and only where it is still ours.
+
+Undo is conditional, so that it may be repeated and may follow a half-done effect:
+
+    found as before the change   nothing to do
+    found as the change left it  the prior state is put back
+    torn by a crash              the same, see `CrashWindow`
+    anything else                someone changed it since: UndoConflict, it is left alone
+"""
+
+import os
+import stat
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from requisition.runtime.host import RealHost
+from requisition.runtime.root import Escapes
+from requisition.stdlib.action import UndoConflict
+from requisition.stdlib.host import FileChange, Prior
+
+
+class CrashWindow(NamedTuple):
+    """Nanoseconds of wall time in which only processes of a boot that was cut off could have written.
+
+    A file without fsync may be found empty or cut short after a power loss. It counts as ours when its
+    change time lies between the start of our run and the start of the present boot.
+    """
+
+    start: int
+    end: int
+
+
+def undo_files(host: RealHost, files: Sequence[FileChange], crash: CrashWindow | None = None) -> None:
+    """Put back every file, last change first. Raises UndoConflict, OSError or StoreDamaged after having
+    tried all of them; the first problem is the one raised."""
+    problem: Exception | None = None
+    for change in reversed(files):
+        try:
+            undo_file(host, change, crash)
+        except (UndoConflict, OSError, Escapes) as error:
+            problem = problem or error
+    if problem is not None:
+        raise problem
+
+
+def undo_file(host: RealHost, change: FileChange, crash: CrashWindow | None) -> None:
+    """Put back one file; see the module."""
+    info = host.lstat(change.path)
+    if is_prior(host, change, info):
+        return
+    if not is_ours(host, change, info, crash):
+        raise UndoConflict(f"{change.path} was changed since; it is left as it is")
+    _put_back(host, change, info)
+    host.known.pop(change.path, None)
+
+
+def is_prior(host: RealHost, change: FileChange, info: os.stat_result | None) -> bool:
+    """Whether the path is as it was before the change."""
+    prior = change.prior
+    if prior.kind == "absent" or info is None:
+        return info is None and prior.kind == "absent"
+    if info.st_ino == prior.ino and info.st_ctime_ns == prior.ctime_ns:
+        return True
+    if (info.st_uid, info.st_gid) != (prior.uid, prior.gid):
+        return False
+    if prior.kind == "link":
+        return stat.S_ISLNK(info.st_mode) and host.readlink(change.path) == prior.target
+    if stat.S_IMODE(info.st_mode) != prior.mode:
+        return False
+    if prior.kind == "dir":
+        return stat.S_ISDIR(info.st_mode)
+    return (
+        stat.S_ISREG(info.st_mode)
+        and info.st_size == prior.size
+        and info.st_mtime_ns == prior.mtime_ns
+        and (not prior.blob or host.digest(change.path, sealed=prior.sealed) == prior.blob)
+    )
+
+
+def is_ours(
+    host: RealHost, change: FileChange, info: os.stat_result | None, crash: CrashWindow | None
+) -> bool:
+    """Whether the path is as the change left it, or torn by the crash that ended the run."""
+    if host.matches(change.expect):
+        return True
+    if crash is None or info is None or change.expect.kind != "file":
+        return False
+    return stat.S_ISREG(info.st_mode) and crash.start <= info.st_ctime_ns <= crash.end
+
+
+def _put_back(host: RealHost, change: FileChange, info: os.stat_result | None) -> None:
+    prior = change.prior
+    directory, name = host.root.parent(change.path)
+    present_dir = info is not None and stat.S_ISDIR(info.st_mode)
+    if prior.kind == "absent":
+        _delete(host, change.path, directory, name, present_dir)
+    elif prior.kind == "link":
+        _replace_link(host, directory, name, prior)
+    elif prior.kind == "dir":
+        if not present_dir:
+            os.mkdir(name, 0o700, dir_fd=directory)
+        _set_meta(directory, name, prior)
+    elif prior.blob:
+        _replace_file(host, directory, name, prior)
+    else:
+        _set_meta(directory, name, prior)
+
+
+def _delete(host: RealHost, path: str, directory: int, name: str, is_dir: bool) -> None:
+    if not is_dir:
+        os.unlink(name, dir_fd=directory)
+        return
+    host.root.forget(path)
+    directory, name = host.root.parent(path)
+    try:
+        os.rmdir(name, dir_fd=directory)
+    except OSError as error:
+        raise UndoConflict(f"{path} is not empty: something was put there since; it is left") from error
+
+
+def _replace_file(host: RealHost, directory: int, name: str, prior: Prior) -> None:
+    content = host.store.get(prior.blob, sealed=prior.sealed)
+    temporary = host.temporary_name(name)
+    remove_temporary(host, directory, name)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    with open(os.open(temporary, flags, 0o600, dir_fd=directory), "wb") as file:
+        fd = file.fileno()
+        file.write(content)
+        file.flush()
+        os.fchown(fd, prior.uid, prior.gid)
+        os.fchmod(fd, prior.mode)
+        for key, value in (prior.xattrs or {}).items():
+            os.setxattr(fd, key, value)
+        os.utime(fd, ns=(prior.mtime_ns, prior.mtime_ns))
+    os.rename(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
+
+
+def _replace_link(host: RealHost, directory: int, name: str, prior: Prior) -> None:
+    temporary = host.temporary_name(name)
+    remove_temporary(host, directory, name)
+    os.symlink(prior.target, temporary, dir_fd=directory)
+    os.chown(temporary, prior.uid, prior.gid, dir_fd=directory, follow_symlinks=False)
+    times = (prior.mtime_ns, prior.mtime_ns)
+    os.utime(temporary, ns=times, dir_fd=directory, follow_symlinks=False)
+    os.rename(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
+
+
+def _set_meta(directory: int, name: str, prior: Prior) -> None:
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    fd = os.open(name, flags, dir_fd=directory)
+    try:
+        os.fchown(fd, prior.uid, prior.gid)
+        os.fchmod(fd, prior.mode)
+    finally:
+        os.close(fd)
+
+
+def remove_temporary(host: RealHost, directory: int, name: str) -> None:
+    """Remove the temporary name that a killed run may have left beside `name`."""
+    try:
+        os.unlink(host.temporary_name(name), dir_fd=directory)
+    except FileNotFoundError:
+        return
+
+
+def remove_temporaries(host: RealHost, files: Sequence[FileChange]) -> None:
+    """The same for all files of an intent whose effect was cut off."""
+    for change in files:
+        try:
+            directory, name = host.root.parent(change.path)
+        except (OSError, Escapes):
+            continue  # no parent directory, so nothing was written into it
+        remove_temporary(host, directory, name)

@@ -1,0 +1,193 @@
+"""Unwinding: what a run did is taken back, last in first out.
+
+The recovery stack holds an `Intent` for every node that was about to have an effect and a `PhaseMark` for
+every completed phase that has a compensation. A failed undo is recorded and the unwind goes on.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+from msgspec import Struct
+
+from requisition.runtime.host import RealHost
+from requisition.runtime.hydrate import Hydrated
+from requisition.runtime.journal import Compensated, Intent, Journal, Record, Undone
+from requisition.runtime.ledger import Ledger
+from requisition.runtime.restore import CrashWindow, undo_files
+from requisition.schemas.diagnostic import Diagnostic, Failed
+from requisition.schemas.receipt import RollbackEntry
+from requisition.stdlib.action import ActionError, NotCompensable, UndoConflict
+
+GROUP = 512
+UndoStatus = Literal["done", "failed", "not_compensable"]
+
+
+class PhaseMark(Struct, frozen=True):
+    """A completed phase on the recovery stack, with the phase that compensates it."""
+
+    phase: str
+    compensate: str
+
+
+class RecoveryStack:
+    """Everything to take back, oldest first. Intents keep their position, by which `Undone` names them.
+
+    `begun` holds the positions whose effect was started: the others need no undo.
+    """
+
+    def __init__(self) -> None:
+        self.entries: list[Intent | PhaseMark] = []
+        self.positions: list[int] = []
+        self.intents = 0
+        self.begun: set[int] = set()
+        self.undone: set[int] = set()
+
+    def push(self, entry: Intent | PhaseMark) -> int:
+        """Add; returns the position among intents (or −1 for a mark)."""
+        self.entries.append(entry)
+        position = -1
+        if isinstance(entry, Intent):
+            position = self.intents
+            self.intents += 1
+        self.positions.append(position)
+        return position
+
+    def part(self, mark: int, chosen: Callable[[Intent], bool]) -> "RecoveryStack":
+        """A stack of those begun intents above `mark` that are chosen and still to be taken back; they
+        keep their positions."""
+        part = RecoveryStack()
+        for entry, position in zip(self.entries[mark:], self.positions[mark:], strict=True):
+            pending = position in self.begun and position not in self.undone
+            if isinstance(entry, Intent) and pending and chosen(entry):
+                part.entries.append(entry)
+                part.positions.append(position)
+                part.begun.add(position)
+        return part
+
+
+class Unwinder:
+    """Takes back entries of a stack through one host. `compensate` runs a compensation phase."""
+
+    def __init__(
+        self,
+        graph: Hydrated,
+        host: RealHost,
+        journal: Journal,
+        ledger: Ledger,
+        stack: RecoveryStack,
+        *,
+        crash: CrashWindow | None = None,
+        compensate: Callable[[str], None] | None = None,
+    ) -> None:
+        self._graph = graph
+        self._host = host
+        self._journal = journal
+        self._ledger = ledger
+        self._stack = stack
+        self._crash = crash
+        self._compensate = compensate
+        self._journal_failed = False
+        self._twice = _paths_changed_twice(stack.entries)
+
+    def unwind(self, down_to: int = 0) -> bool:
+        """Take back every entry above `down_to` that was not yet; True when all of it succeeded."""
+        stack, clean, pending = self._stack, True, 0
+        for at in range(len(stack.entries) - 1, down_to - 1, -1):
+            entry, position = stack.entries[at], stack.positions[at]
+            if isinstance(entry, PhaseMark):
+                clean = self._run_compensation(entry) and clean
+                continue
+            if position in stack.undone or position not in stack.begun:
+                continue
+            status = self._undo(entry)
+            clean = clean and status == "done"
+            stack.undone.add(position)
+            self._record(Undone(position, status))
+            pending += 1
+            if pending >= GROUP or any(change.path in self._twice for change in entry.files):
+                self._settle()
+                pending = 0
+        self._settle()
+        return clean
+
+    def _undo(self, intent: Intent) -> UndoStatus:
+        status: UndoStatus = "done"
+        message = ""
+        try:
+            self._undo_effects(intent)
+        except NotCompensable as error:
+            status, message = "not_compensable", str(error)
+        except (UndoConflict, ActionError, OSError, Failed) as error:
+            status, message = "failed", str(error)
+        self._ledger.taken_back(intent.node, intent.scope, status, message)
+        if status != "done":
+            self._ledger.problems.append(self._problem(intent, status, message))
+        return status
+
+    def _undo_effects(self, intent: Intent) -> None:
+        action = self._graph.bound[intent.node].action
+        if intent.undo is not None and action is not None:
+            action.undo(self._host, intent.undo)
+        undo_files(self._host, intent.files, self._crash)
+        for path, moved in reversed(intent.aside):
+            if self._host.lstat(path) is None and self._host.lstat(moved) is not None:
+                self._host.rename(moved, path)
+        if action is not None and not action.spec.compensable and intent.undo is None:
+            raise NotCompensable(f"{action.spec.name} cannot be undone")
+
+    def _problem(self, intent: Intent, status: UndoStatus, message: str) -> Diagnostic:
+        node = self._graph.order.nodes[intent.node]
+        why = "its effect cannot be undone" if status == "not_compensable" else "the undo did not succeed"
+        return Diagnostic(
+            what=f"{node.id}: {message}", where=node.location, why=why, next="look at it by hand"
+        )
+
+    def _run_compensation(self, mark: PhaseMark) -> bool:
+        if self._compensate is None or not mark.compensate:
+            return True
+        status: Literal["done", "failed"] = "done"
+        message = ""
+        try:
+            self._compensate(mark.compensate)
+        except (Failed, ActionError, OSError) as error:
+            status, message = "failed", str(error)
+            self._ledger.problems.append(
+                Diagnostic(what=f"compensation of {mark.phase} failed: {message}", next="look at it by hand")
+            )
+        self._ledger.rollback.append(RollbackEntry("compensation", mark.compensate, status, (), message))
+        self._ledger.event("rollback", phase=mark.compensate, status=status, text=message or "compensated")
+        self._record(Compensated(mark.phase, status))
+        return status == "done"
+
+    def _record(self, record: Record) -> None:
+        if not self._journal_failed:
+            self._journal.note(record)
+
+    def _settle(self) -> None:
+        """Make what was taken back durable, then say so; a journal that cannot be written is reported
+        once and does not stop the unwind, which may be repeated safely."""
+        try:
+            self._host.sync()
+            if not self._journal_failed:
+                self._journal.commit()
+        except OSError as error:
+            self._journal_failed = True
+            self._ledger.problems.append(
+                Diagnostic(
+                    what=f"the rollback could not be recorded: {error}",
+                    why="the state directory cannot be written",
+                    next="free some space, then run plan rollback again: it is safe to repeat",
+                )
+            )
+
+
+def _paths_changed_twice(entries: Sequence[Intent | PhaseMark]) -> frozenset[str]:
+    """Paths that several intents change: these are recorded one by one, because a repeated unwind could
+    not tell a middle state from someone else's change."""
+    seen: set[str] = set()
+    twice: set[str] = set()
+    for entry in entries:
+        if isinstance(entry, Intent):
+            for change in entry.files:
+                (twice if change.path in seen else seen).add(change.path)
+    return frozenset(twice)
