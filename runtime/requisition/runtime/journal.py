@@ -26,6 +26,7 @@ import msgspec
 from msgspec import Struct
 
 from requisition.schemas.diagnostic import BadInput
+from requisition.schemas.document import ConflictPolicy
 from requisition.stdlib.host import FileChange
 
 MAGIC = b"RQJRNL"
@@ -45,7 +46,7 @@ class Begun(Struct, frozen=True, tag="begun", array_like=True):
     source_root: str
     boot_id: str
     started: str
-    on_conflict: str
+    on_conflict: ConflictPolicy
     keep_failed: bool
     only: tuple[str, ...] | None = None
 

@@ -97,33 +97,55 @@ class RootState:
 
 def advance(
     entries: Mapping[str, Entry], receipt: Receipt, known: Mapping[str, Known], now_ns: int | None = None
-) -> dict[str, Entry]:
-    """Entries after one more run. `known` gives fresh signatures where this process has them."""
+) -> dict[str, Entry] | None:
+    """Entries after one more run, None when they stay as they are. `known` gives fresh signatures where
+    this process has them. An unchanged path keeps the run that made it."""
     now = time.time_ns() if now_ns is None else now_ns
     updated = dict(entries)
-    package = receipt.order.context.package
-    nodes = receipt.order.nodes
+    changed = False
+    package, nodes = receipt.order.context.package, receipt.order.nodes
     for run in receipt.nodes:
         if run.status not in ("done", "unchanged"):
             continue
         for left in run.left:
+            path = left.path
+            before = updated.get(path)
             if left.kind == "absent":
-                updated.pop(left.path, None)
-            elif left.kind != "token":
-                updated[left.path] = Entry(
-                    _settled(known.get(left.path), now), left, nodes[run.node].id, package, receipt.run_id
-                )
-    return updated
+                changed = updated.pop(path, None) is not None or changed
+                continue
+            if left.kind == "token":
+                continue
+            signature = _settled(known.get(path), now)
+            if before is not None and run.status == "unchanged" and before.left == left:
+                if before.signature == signature:
+                    continue
+                updated[path] = msgspec.structs.replace(before, signature=signature)
+            else:
+                updated[path] = Entry(signature, left, nodes[run.node].id, package, receipt.run_id)
+            changed = True
+    return updated if changed else None
 
 
 def fold(receipts: Iterable[Receipt]) -> dict[str, Entry]:
-    """Entries from nothing but receipts, oldest first. A run that was rolled back leaves no trace: its
-    paths fall back to what the receipts before it said."""
-    gone = {r.rolls_back for r in (receipts := list(receipts)) if r.rolls_back}
+    """Entries from nothing but receipts, oldest first; those of runs that were rolled back are not given."""
     entries: dict[str, Entry] = {}
     for receipt in receipts:
-        if receipt.state == "executed" and receipt.run_id not in gone:
-            entries = advance(entries, receipt, {})
+        entries = advance(entries, receipt, {}) or entries
+    return entries
+
+
+def without_run(
+    view: RootState, run_id: str, touched: Iterable[str], others: Iterable[Receipt]
+) -> dict[str, Entry]:
+    """Entries after a run was taken back: its paths are again what the other receipts say of them."""
+    entries = {path: entry for path, entry in view.entries.items() if entry.run_id != run_id}
+    paths = set(touched)
+    earlier = fold(others)
+    for path in paths:
+        if path in earlier:
+            entries[path] = earlier[path]
+        else:
+            entries.pop(path, None)
     return entries
 
 

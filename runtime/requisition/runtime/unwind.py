@@ -4,7 +4,7 @@ The recovery stack holds an `Intent` for every node that was about to have an ef
 every completed phase that has a compensation. A failed undo is recorded and the unwind goes on.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
 from msgspec import Struct
@@ -51,6 +51,12 @@ class RecoveryStack:
             self.intents += 1
         self.positions.append(position)
         return position
+
+    def paths(self) -> Iterator[str]:
+        """Every path that an intent names."""
+        for entry in self.entries:
+            if isinstance(entry, Intent):
+                yield from (change.path for change in entry.files)
 
     def part(self, mark: int, chosen: Callable[[Intent], bool]) -> "RecoveryStack":
         """A stack of those begun intents above `mark` that are chosen and still to be taken back; they

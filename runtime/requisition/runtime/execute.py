@@ -1,0 +1,130 @@
+"""Run an order's nodes and end the run by what came of it: done, stopped, failed and taken back, kept."""
+
+from msgspec import Struct
+
+from requisition.runtime.executor import Executor, NodeFailed, Rules, Stopped
+from requisition.runtime.flow import run_flow
+from requisition.runtime.frames import Result
+from requisition.runtime.host import RealHost
+from requisition.runtime.journal import Unwinding
+from requisition.runtime.preflight import Prospect
+from requisition.runtime.restore import CrashWindow
+from requisition.runtime.run import Run
+from requisition.runtime.unwind import Unwinder
+from requisition.schemas.diagnostic import Diagnostic, Failure
+from requisition.schemas.receipt import Outcome, RunState
+from requisition.stdlib.action import Cancelled
+
+Scope = tuple[int, ...]
+
+
+class Ending(Struct, frozen=True):
+    """How the forward walk ended."""
+
+    outcome: Outcome
+    message: str = ""
+    diagnostics: tuple[Diagnostic, ...] = ()
+
+    @property
+    def good(self) -> bool:
+        """Whether what was done stays."""
+        return self.outcome in ("complete", "degraded")
+
+
+def execute(
+    run: Run,
+    rules: Rules,
+    *,
+    keep_failed: bool,
+    prospects: dict[int, Prospect] | None = None,
+    done: frozenset[tuple[int, Scope]] = frozenset(),
+    only: frozenset[int] | None = None,
+) -> Result:
+    """Walk forward, unwind when that fails, and leave a receipt."""
+    host = run.make_host(RealHost)
+    executor = Executor(
+        run.graph,
+        host,
+        run.journal,
+        run.values,
+        run.ledger,
+        run.stack,
+        rules,
+        flow=run_flow,
+        cancelled=run.watch.cancelled,
+        prospects=prospects,
+        done=done,
+        only=only,
+    )
+    ending = _walk(executor)
+    if ending.good:
+        _mark_unreached(run)
+        return conclude(run, "executed", ending)
+    if keep_failed:
+        return conclude(run, "failed", ending)
+    clean = take_all_back(run, host, ending.message, executor)
+    return conclude(run, "rolled_back" if clean else "failed", ending)
+
+
+def _walk(executor: Executor) -> Ending:
+    try:
+        executor.run()
+    except Stopped as stop:
+        if stop.outcome == "complete":
+            return Ending("complete", str(stop))
+        if stop.outcome == "degraded":
+            return Ending("degraded", str(stop))
+        finding = Diagnostic(what=f"the order ended itself: {stop}", next="see the package for what it asks")
+        return Ending("fatal", str(stop), (finding,))
+    except NodeFailed as failure:
+        return Ending("error", failure.diagnostics[0].what, failure.diagnostics)
+    except Cancelled as error:
+        return Ending("error", str(error), (Diagnostic(what=str(error), why="a signal asked for it"),))
+    except Failure as failure:
+        return Ending("error", str(failure), failure.diagnostics)
+    except OSError as error:
+        where = str(error.filename or "")
+        finding = Diagnostic(what=f"the run cannot go on: {error.strerror}", where=where, next="see `doctor`")
+        return Ending("error", finding.what, (finding,))
+    return Ending("complete")
+
+
+def take_all_back(
+    run: Run, host: RealHost, why: str, executor: Executor | None, crash: CrashWindow | None = None
+) -> bool:
+    """Unwind the whole recovery stack; True when everything is as before."""
+    run.ledger.event("phase", status="rolled_back", text=why)
+    run.journal.note(Unwinding(why))
+    compensate = None
+    if executor is not None:
+        forward = executor
+
+        def compensate(phase: str) -> None:
+            forward.run_phase(run.graph.phases[phase], (), host)
+
+    unwinder = Unwinder(
+        run.graph, host, run.journal, run.ledger, run.stack, crash=crash, compensate=compensate
+    )
+    return unwinder.unwind()
+
+
+def conclude(run: Run, state: RunState, ending: Ending) -> Result:
+    """The receipt, and the result frame that tells of it."""
+    receipt, path = run.finish(state, ending.outcome, ending.message)
+    return Result(
+        status="done" if ending.good else "failed",
+        run_id=run.run_id,
+        receipt=path,
+        outcome=ending.outcome,
+        summary=receipt.summary,
+        diagnostics=ending.diagnostics + tuple(run.ledger.problems),
+        data={"state": state, "message": ending.message},
+    )
+
+
+def _mark_unreached(run: Run) -> None:
+    """After flow.complete or flow.degraded: nodes that were not reached are skipped, with the reason."""
+    for one in run.graph.bound:
+        phase = run.graph.order.phases[one.phase]
+        if phase.kind == "forward" and (one.index, ()) not in run.ledger.nodes:
+            run.ledger.other(one, (), "skipped", "not part of this run")

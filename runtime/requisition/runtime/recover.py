@@ -1,0 +1,251 @@
+"""`resume` and `rollback`: what is done with a run from its journal, after a crash or at any later time."""
+
+import os
+import time
+from contextlib import ExitStack
+
+import msgspec
+from msgspec import Struct
+
+from requisition.runtime.admission import Admitted, admit, readmit
+from requisition.runtime.apply import hold_root
+from requisition.runtime.execute import execute, take_all_back
+from requisition.runtime.executor import Executor, Rules
+from requisition.runtime.flow import run_flow
+from requisition.runtime.frames import Request, Result
+from requisition.runtime.host import RealHost
+from requisition.runtime.hydrate import hydrate
+from requisition.runtime.inputs import Inputs
+from requisition.runtime.journal import Intent, Record, Unwinding, read_journal
+from requisition.runtime.layout import StateDir
+from requisition.runtime.machine import boot_id, boot_time_ns
+from requisition.runtime.registry import Registry
+from requisition.runtime.replay import Replay, crash_window, replay
+from requisition.runtime.restore import CrashWindow, is_ours, is_prior, remove_temporaries
+from requisition.runtime.run import Ground, Run, RunInfo, Watch, read_info
+from requisition.runtime.unwind import RecoveryStack, Unwinder
+from requisition.schemas.diagnostic import BadInput, Conflicted, Diagnostic
+from requisition.stdlib.action import ActionError
+
+Scope = tuple[int, ...]
+
+
+class Reopened(Struct):
+    """A run taken up from disk, ready to go either way."""
+
+    run: Run
+    replay: Replay
+    host: RealHost
+    crash: CrashWindow | None
+
+
+def resume(request: Request, watch: Watch) -> Result:
+    """Finish a run that was cut off: what was in doubt is taken back, the rest is done."""
+    with ExitStack() as resources:
+        info = find_run(StateDir(request.state_dir), request.run_id, interrupted=True)
+        opened = reopen(request, watch, info, resources, trusted=True)
+        run, found = opened.run, opened.replay
+        if found.unwinding is not None:
+            return _unwind(opened, [], found.unwinding)
+        run.take_up([])
+        done = _settle(opened)
+        begun = found.begun
+        rules = Rules(begun.on_conflict, max(1, request.jobs))
+        only = frozenset(run.graph.by_id[name] for name in begun.only) if begun.only else None
+        return execute(run, rules, keep_failed=begun.keep_failed, done=done, only=only)
+
+
+def rollback(request: Request, watch: Watch) -> Result:
+    """Take a run back, finished or cut off. Raises Conflicted, before anything is touched, when someone
+    changed what it left, unless the request forces it: then what can be taken back is."""
+    with ExitStack() as resources:
+        info = find_run(StateDir(request.state_dir), request.run_id, interrupted=False)
+        if info.state == "rolled_back":
+            raise BadInput.of(
+                f"{info.run_id} was rolled back already", next="plan receipts shows what stands"
+            )
+        opened = reopen(request, watch, info, resources, trusted=False)
+        obstacles = _obstacles(opened)
+        if obstacles and not request.force:
+            raise Conflicted(obstacles)
+        return _unwind(opened, [Unwinding("asked for")], "asked for")
+
+
+def _unwind(opened: Reopened, records: list[Record], why: str) -> Result:
+    run = opened.run
+    run.take_up(records)
+    run.mark_active()
+    for entry in opened.replay.stack.entries:
+        if isinstance(entry, Intent) and opened.replay.unfinished(entry):
+            remove_temporaries(opened.host, entry.files)
+    clean = take_all_back(run, opened.host, why, _compensator(opened), opened.crash)
+    receipt, path = run.finish_rollback(clean)
+    return Result(
+        status="done" if clean else "failed",
+        run_id=run.run_id,
+        receipt=path,
+        outcome="complete" if clean else "error",
+        summary=receipt.summary,
+        diagnostics=tuple(run.ledger.problems),
+        data={"state": receipt.state, "message": why},
+    )
+
+
+def find_run(state: StateDir, run_id: str, *, interrupted: bool) -> RunInfo:
+    """The run of that id; without an id the only interrupted one, or else (for a rollback) the newest
+    that stands. A receipt's path is taken for the id in it."""
+    if run_id:
+        wanted = os.path.basename(os.path.dirname(run_id)) if "/" in run_id else run_id
+        if not wanted or wanted.startswith(".") or not os.path.isdir(state.run(wanted)):
+            raise BadInput.of(f"there is no run {wanted!r}", next="plan receipts lists all runs")
+        info = read_info(state.run(wanted))
+        if info is None:
+            raise BadInput.of(f"{wanted} was cut off before it began anything", next="nothing to do")
+        return info
+    infos = [info for name in state.run_ids() if (info := read_info(state.run(name))) is not None]
+    cut_off = [info for info in infos if info.state == "running"]
+    if len(cut_off) == 1:
+        return cut_off[0]
+    if cut_off:
+        names = ", ".join(info.run_id for info in cut_off)
+        raise BadInput.of("several runs were cut off", why=names, next="name one of them")
+    if interrupted:
+        raise BadInput.of("no run was cut off", next="plan receipts lists all runs")
+    standing = [info for info in infos if info.state in ("executed", "failed")]
+    changed = [info for info in standing if set(info.summary) - {"unchanged", "skipped"}]
+    if not changed:
+        raise BadInput.of("there is nothing to roll back", next="plan receipts lists all runs")
+    return changed[-1]
+
+
+def reopen(request: Request, watch: Watch, info: RunInfo, resources: ExitStack, *, trusted: bool) -> Reopened:
+    """Open a run's journal and order again, under the lock of its target root."""
+    state = StateDir(request.state_dir)
+    directory = state.run(info.run_id)
+    copy = next((f"{directory}/{n}" for n in os.listdir(directory) if n.startswith("order.")), "")
+    if not copy or not os.path.exists(f"{directory}/journal"):
+        raise BadInput.of(
+            f"{info.run_id} changed nothing", where=directory, next="plan receipts lists all runs"
+        )
+    again = msgspec.structs.replace(
+        request,
+        order_path=copy,
+        target_root=info.target_root,
+        source_root=request.source_root or info.source_root,
+    )
+    admitted: Admitted = admit(again, state, watch) if trusted else readmit(again, info.order_checksum)
+    resources.callback(admitted.close)
+    ground = Ground.open(state, info.target_root, resources)
+    resources.enter_context(hold_root(ground, request, watch))
+    graph = hydrate(admitted.order, Registry())
+    run = Run(
+        ground,
+        graph,
+        watch,
+        resources,
+        run_id=info.run_id,
+        checksum=admitted.checksum,
+        inputs=Inputs(admitted.order.inputs, admitted.source_root if trusted else None, admitted.blobs),
+        secrets=request.secrets,
+        admitted=admitted.admissions,
+    )
+    run.info = info
+    found = replay(read_journal(f"{directory}/journal"), graph, f"{directory}/journal")
+    if found.ended is not None and trusted:
+        raise BadInput.of(f"{info.run_id} has ended ({found.ended})", next="plan receipts shows it")
+    run.started = found.begun.started
+    run.stack = found.stack
+    run.ledger.nodes.update(found.node_runs())
+    window = crash_window(found, boot_id(), boot_time_ns(), time.time_ns(), assume=request.after_power_loss)
+    return Reopened(run, found, run.make_host(RealHost), window)
+
+
+def _settle(opened: Reopened) -> frozenset[tuple[int, Scope]]:
+    """Take back what is in doubt; the nodes that need not be done again.
+
+    After a mere kill, whatever the journal calls finished is finished. After a power loss only completed
+    phases are: the files of a later node may be torn, so its intent is taken back and it is done again.
+    """
+    run, found = opened.run, opened.replay
+    phases = run.graph.order.phases
+
+    def doubtful(intent: Intent) -> bool:
+        settled = phases[run.graph.bound[intent.node].phase].id in found.settled
+        return found.unfinished(intent) or (opened.crash is not None and not settled)
+
+    redo: set[tuple[int, Scope]] = set()
+    part = found.stack.part(0, doubtful)
+    for entry in part.entries:
+        if isinstance(entry, Intent):
+            redo.add((entry.node, entry.scope))
+            remove_temporaries(opened.host, entry.files)
+    in_doubt = RecoveryStack()
+    for entry, position in zip(part.entries, part.positions, strict=True):
+        action = run.graph.bound[entry.node].action if isinstance(entry, Intent) else None
+        if action is not None and action.spec.effect != "outside":
+            in_doubt.entries.append(entry)
+            in_doubt.positions.append(position)
+            in_doubt.begun.add(position)
+    Unwinder(run.graph, opened.host, run.journal, run.ledger, in_doubt, crash=opened.crash).unwind()
+    found.stack.undone |= in_doubt.undone
+    done = set()
+    for key, record in found.finished.items():
+        node, scope = key
+        needs_outputs = node in run.graph.consumed and record.outputs is None
+        if key in redo or needs_outputs:
+            continue
+        if record.outputs is not None:
+            run.values.set_outputs(node, scope, record.outputs)
+        done.add(key)
+    for key in redo:
+        run.ledger.nodes.pop(key, None)
+    run.ledger.rollback.clear()
+    return frozenset(done)
+
+
+def _obstacles(opened: Reopened) -> list[Diagnostic]:
+    """Paths whose present state is neither what the run left nor what was before, one finding each."""
+    latest: set[str] = set()
+    findings = []
+    stack = opened.replay.stack
+    for entry, position in zip(reversed(stack.entries), reversed(stack.positions), strict=True):
+        if not isinstance(entry, Intent) or position in stack.undone:
+            continue
+        for change in reversed(entry.files):
+            if change.path in latest:
+                continue
+            latest.add(change.path)
+            try:
+                info = opened.host.lstat(change.path)
+                if is_prior(opened.host, change, info) or is_ours(opened.host, change, info, opened.crash):
+                    continue
+                why = "it was changed since the run"
+            except (OSError, ActionError) as error:
+                why = str(error)
+            node = opened.run.graph.order.nodes[entry.node]
+            findings.append(
+                Diagnostic(
+                    what=f"{change.path} cannot be taken back",
+                    where=node.location,
+                    why=why,
+                    next="roll back the later run first, or use --force to take back everything else",
+                    code="conflict",
+                )
+            )
+    return findings
+
+
+def _compensator(opened: Reopened) -> Executor:
+    """Runs compensation phases during an unwind."""
+    run = opened.run
+    return Executor(
+        run.graph,
+        opened.host,
+        run.journal,
+        run.values,
+        run.ledger,
+        RecoveryStack(),
+        Rules(),
+        flow=run_flow,
+        cancelled=lambda: False,
+    )
