@@ -2,12 +2,13 @@
 
 import os
 from contextlib import AbstractContextManager, ExitStack
+from typing import Any
 
 from requisition.runtime.admission import Admitted, admit
 from requisition.runtime.diffs import change_diff
 from requisition.runtime.execute import Ending, conclude, execute
 from requisition.runtime.executor import Rules
-from requisition.runtime.frames import Request, Result
+from requisition.runtime.frames import ExitStatus, Request, Result
 from requisition.runtime.hydrate import Hydrated, hydrate
 from requisition.runtime.inputs import Inputs
 from requisition.runtime.layout import StateDir, new_run_id
@@ -145,7 +146,7 @@ def _dry_run(run: Run, report: Report, host: PreflightHost, *, show_diff: bool) 
         if prospect.status == "unchanged":
             continue
         node = run.graph.order.nodes[index]
-        data = {"paths": _paths(prospect)}
+        data: dict[str, Any] = {"paths": _paths(prospect)}
         if show_diff:
             data["diff"] = prospect_diff(prospect, host)
         run.ledger.event(
@@ -158,7 +159,7 @@ def _dry_run(run: Run, report: Report, host: PreflightHost, *, show_diff: bool) 
             data=data,
         )
     counts = report.counts()
-    status = "changes" if counts["change"] or counts["unknown"] else "done"
+    status: ExitStatus = "changes" if counts["change"] or counts["unknown"] else "done"
     if report.conflicts:
         return Result(status="conflict", summary=counts, diagnostics=tuple(report.conflicts))
     return Result(status=status, summary=counts)

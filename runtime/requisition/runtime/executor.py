@@ -187,7 +187,8 @@ class Executor:
         running: dict["Future[None]", int],
     ) -> list[int]:
         """Start what is slow, run a group of what is not; the nodes that are finished now."""
-        group, finished = [], []
+        group: list[Bound] = []
+        finished: list[int] = []
         while ready and len(group) < self.rules.group:
             index = ready.popleft()
             one = self.graph.bound[index]
@@ -404,7 +405,8 @@ class Executor:
             return change
         for path in cleared:
             self._clear(one, scope, host, path, aside=remedies[path] == "move aside")
-        return action.observe(host, slots)
+        found: Satisfied | Change = action.observe(host, slots)
+        return found
 
     def _clear(self, one: Bound, scope: Scope, host: RealHost, path: str, *, aside: bool) -> None:
         """Move a conflicting path aside, or remove it whole; journaled like every effect."""

@@ -117,10 +117,9 @@ _request = msgspec.msgpack.Decoder(Request)
 
 
 def write_frame(stream: BinaryIO, message: Request | Event | Result) -> None:
-    """Send one frame and flush it."""
+    """Send one frame; the caller flushes."""
     body = _encoder.encode(message)
     stream.write(len(body).to_bytes(4, "big") + body)
-    stream.flush()
 
 
 def read_frame(stream: BinaryIO) -> bytes | None:

@@ -18,7 +18,7 @@ from requisition.runtime.inputs import Inputs
 from requisition.runtime.linux import rename_noreplace, syncfs
 from requisition.runtime.root import Escapes, TargetRoot
 from requisition.runtime.store import UndoStore
-from requisition.schemas.receipt import Left
+from requisition.schemas.receipt import Left, LeftKind
 from requisition.stdlib.action import ActionError, Cancelled, Raced
 from requisition.stdlib.host import ABSENT, CommandResult, FileChange, Kind, Prior, Stat
 
@@ -487,6 +487,14 @@ def _stat(info: os.stat_result) -> Stat:
         info.st_ino,
         info.st_nlink,
     )
+
+
+def describe(path: str, info: os.stat_result, host: RealHost) -> Left:
+    """The present state of a path, content not read."""
+    kind = _kind(info.st_mode)
+    target = host.readlink(path) if kind == "link" else ""
+    shown: LeftKind = "token" if kind == "other" else kind
+    return Left(path, shown, stat.S_IMODE(info.st_mode), info.st_uid, info.st_gid, info.st_size, "", target)
 
 
 def _covers(known: Left, expect: Left) -> bool:

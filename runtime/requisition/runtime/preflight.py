@@ -119,7 +119,7 @@ def preflight(
         if one.node.elevate and os.geteuid() != 0:
             report.findings.append(_elevation(one))
         try:
-            prospect = _observe(one, host, values)
+            prospect = observe(one, host, values)
         except BadInput as failure:
             report.findings.extend(failure.diagnostics)
             continue
@@ -134,7 +134,8 @@ def preflight(
     return report
 
 
-def _observe(one: Bound, host: PreflightHost, values: Values) -> Prospect:
+def observe(one: Bound, host: PreflightHost, values: Values) -> Prospect:
+    """What one node would do."""
     action = one.action
     if action is None:
         return Prospect("unknown", "decided while the order runs")

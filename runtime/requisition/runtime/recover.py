@@ -22,7 +22,7 @@ from requisition.runtime.machine import boot_id, boot_time_ns
 from requisition.runtime.registry import Registry
 from requisition.runtime.replay import Replay, crash_window, replay
 from requisition.runtime.restore import CrashWindow, is_ours, is_prior, remove_temporaries
-from requisition.runtime.run import Ground, Run, RunInfo, Watch, read_info
+from requisition.runtime.run import Ground, Run, RunInfo, Watch, read_info, run_order
 from requisition.runtime.unwind import RecoveryStack, Unwinder
 from requisition.schemas.diagnostic import BadInput, Conflicted, Diagnostic
 from requisition.stdlib.action import ActionError
@@ -122,8 +122,8 @@ def reopen(request: Request, watch: Watch, info: RunInfo, resources: ExitStack, 
     """Open a run's journal and order again, under the lock of its target root."""
     state = StateDir(request.state_dir)
     directory = state.run(info.run_id)
-    copy = next((f"{directory}/{n}" for n in os.listdir(directory) if n.startswith("order.")), "")
-    if not copy or not os.path.exists(f"{directory}/journal"):
+    copy = run_order(directory)
+    if copy is None or not os.path.exists(f"{directory}/journal"):
         raise BadInput.of(
             f"{info.run_id} changed nothing", where=directory, next="plan receipts lists all runs"
         )

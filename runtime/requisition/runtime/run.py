@@ -318,6 +318,11 @@ def _sync_file(path: str) -> None:
         os.close(fd)
 
 
+def run_order(directory: str) -> str | None:
+    """Path of the order file in a run's directory, None when the run changed nothing."""
+    return next((f"{directory}/{name}" for name in os.listdir(directory) if name.startswith("order.")), None)
+
+
 def read_info(directory: str) -> RunInfo | None:
     """`run.json` of a run, None when it was cut off before that was written."""
     try:
