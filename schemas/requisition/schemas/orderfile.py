@@ -1,0 +1,162 @@
+"""Order and receipt files: the two forms behind one door, chosen by extension.
+
+`read` gives a `Sealed`: the exact bytes that were signed and the signatures on them, nothing parsed yet.
+Verify first (`requisition.runtime.trust`), then `decode`.
+"""
+
+import os
+import secrets
+from collections.abc import Callable, Iterable
+from typing import BinaryIO
+
+from msgspec import Struct
+
+from requisition.schemas import canonical, planform
+from requisition.schemas.checksum import Kind, checksum
+from requisition.schemas.diagnostic import BadInput
+from requisition.schemas.document import ORDER_VERSION, Order
+from requisition.schemas.envelope import ORDER_TYPE, RECEIPT_TYPE, Signature
+from requisition.schemas.receipt import RECEIPT_VERSION, Receipt
+
+MAX_YAML = 1 << 28
+
+
+class Sealed(Struct, frozen=True):
+    """A document as it travels. `source` is the package's folder relative to the file: an unsigned hint.
+    `blobs` are input contents by digest, when the file carries them."""
+
+    kind: Kind
+    payload: bytes
+    signatures: tuple[Signature, ...] = ()
+    source: str = ""
+    blobs: planform.Bundle | None = None
+
+    @property
+    def payload_type(self) -> str:
+        """The DSSE payload type of this kind."""
+        return ORDER_TYPE if self.kind == "order" else RECEIPT_TYPE
+
+    def close(self) -> None:
+        """Release the bundle's file, if any."""
+        if self.blobs is not None:
+            self.blobs.close()
+
+
+def seal(document: Order | Receipt, *, source: str = "") -> Sealed:
+    """An unsigned Sealed of a document."""
+    kind: Kind = "order" if isinstance(document, Order) else "receipt"
+    return Sealed(kind, canonical.encode(document), (), source)
+
+
+def read(path: str) -> Sealed:
+    """Read either form. Raises BadInput for anything that is not one."""
+    try:
+        file = open(path, "rb")  # noqa: SIM115  (a bundle keeps it open)
+    except OSError as error:
+        raise BadInput.of(f"the file cannot be read: {error.strerror}", where=path) from error
+    if not _is_yaml(path):
+        try:
+            header, bundle = planform.read(file, path)
+        except BaseException:
+            file.close()
+            raise
+        if not len(bundle):
+            bundle.close()
+        return Sealed(
+            header.kind, header.payload, header.signatures, header.source, bundle if len(bundle) else None
+        )
+    from requisition.schemas import yamlform
+
+    with file:
+        text = file.read(MAX_YAML + 1)
+    if len(text) > MAX_YAML:
+        raise BadInput.of(f"the file is larger than {MAX_YAML} bytes", where=path, next="use the .plan form")
+    parts = yamlform.read(text, path)
+    return Sealed(parts.kind, parts.payload, parts.signatures, parts.source)
+
+
+def write(path: str, sealed: Sealed, contents: Iterable[tuple[str, bytes]] = ()) -> None:
+    """Write the form that the extension names, atomically and durably. `contents` (digest, bytes) make a
+    bundle, which only the `.plan` form can hold."""
+    contents = list(contents)
+    if _is_yaml(path):
+        if contents:
+            raise BadInput.of("a .yaml file cannot carry inputs", where=path, next="name the output *.plan")
+        from requisition.schemas import yamlform
+
+        text = yamlform.write(
+            yamlform.Parts(sealed.kind, sealed.payload, sealed.signatures, sealed.source), name_of(sealed)
+        )
+        _replace(path, lambda file: file.write(text) and None)
+        return
+    header = planform.Header(
+        sealed.kind,
+        sealed.payload,
+        sealed.signatures,
+        sealed.source,
+        tuple(planform.Blob(digest, len(content)) for digest, content in contents),
+    )
+    _replace(path, lambda file: planform.write(file, header, (content for _, content in contents)))
+
+
+def decode(sealed: Sealed) -> Order | Receipt:
+    """The document. Call only after the payload was verified, or where nothing is decided by it."""
+    if sealed.kind == "order":
+        order = canonical.decode(sealed.payload, Order, what="order")
+        _check_version("order", order.version, ORDER_VERSION)
+        return order
+    receipt = canonical.decode(sealed.payload, Receipt, what="receipt")
+    _check_version("receipt", receipt.version, RECEIPT_VERSION)
+    return receipt
+
+
+def decode_order(sealed: Sealed) -> Order:
+    """The order: itself, or the one inside of a receipt."""
+    document = decode(sealed)
+    return document if isinstance(document, Order) else document.order
+
+
+def checksum_of(sealed: Sealed, document: Order | Receipt) -> str:
+    """The checksum of a decoded document."""
+    return checksum(sealed.kind, document.name, sealed.payload)
+
+
+def name_of(sealed: Sealed) -> str:
+    """The name in the document."""
+    return decode(sealed).name
+
+
+def _check_version(kind: str, found: int, known: int) -> None:
+    if found != known:
+        raise BadInput.of(
+            f"unsupported {kind} version {found}",
+            why=f"this version of requisition reads {known}",
+            next="use the version that wrote it",
+        )
+
+
+def _is_yaml(path: str) -> bool:
+    return path.endswith((".yaml", ".yml"))
+
+
+def _replace(path: str, fill: Callable[[BinaryIO], None]) -> None:
+    directory = os.path.dirname(path) or "."
+    temporary = f"{directory}/.{os.path.basename(path)}.{secrets.token_hex(4)}"
+    try:
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise BadInput.of(f"the file cannot be written: {error.strerror}", where=path) from error
+    try:
+        with open(fd, "wb") as file:
+            fill(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.rename(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
