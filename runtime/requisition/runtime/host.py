@@ -184,9 +184,9 @@ class RealHost:
             return False
         return self.digest(path, sealed=expect.sealed) == expect.sha256
 
-    def digest(self, path: str, *, sealed: bool = False) -> str:
-        """SHA-256 of a regular file's content, or its keyed digest."""
-        if sealed:
+    def digest(self, path: str, *, sealed: bool | None = None) -> str:
+        """SHA-256 of a regular file's content, or its keyed digest where secrets are about."""
+        if self.sealed if sealed is None else sealed:
             return self.store.keyed_digest(self.read(path))
         digest = hashlib.sha256()
         with self._open(path) as file:
@@ -208,7 +208,7 @@ class RealHost:
 
     # prior state ---------------------------------------------------------------------------------
 
-    def capture(self, path: str, *, content: bool = True, sealed: bool = False) -> Prior:
+    def capture(self, path: str, *, content: bool = True) -> Prior:
         """See `Host.capture`."""
         info = self.lstat(path)
         if info is None:
@@ -220,7 +220,7 @@ class RealHost:
         if kind == "link":
             target = self.readlink(path)
         elif kind == "file" and content:
-            blob = self._save(path, sealed=sealed or self.sealed)
+            blob = self._save(path, sealed=self.sealed)
         return Prior(
             kind,
             mode=stat.S_IMODE(info.st_mode),
@@ -230,7 +230,7 @@ class RealHost:
             size=info.st_size,
             blob=blob,
             target=target,
-            sealed=bool(blob) and (sealed or self.sealed),
+            sealed=bool(blob) and self.sealed,
             xattrs=self._xattrs(path, kind),
             ino=info.st_ino,
             ctime_ns=info.st_ctime_ns,
@@ -252,11 +252,9 @@ class RealHost:
                     return None
                 raise
 
-    def expect_file(
-        self, path: str, content: bytes, mode: int, uid: int, gid: int, *, sealed: bool = False
-    ) -> Left:
+    def expect_file(self, path: str, content: bytes, mode: int, uid: int, gid: int) -> Left:
         """See `Host.expect_file`."""
-        sealed = sealed or self.sealed
+        sealed = self.sealed
         digest = self.store.keyed_digest(content) if sealed else hashlib.sha256(content).hexdigest()
         return Left(path, "file", mode, uid, gid, len(content), digest, "", "", sealed)
 

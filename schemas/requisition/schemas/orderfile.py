@@ -6,8 +6,7 @@ Verify first (`requisition.runtime.trust`), then `decode`.
 
 import os
 import secrets
-from collections.abc import Callable, Iterable
-from typing import BinaryIO
+from collections.abc import Iterable
 
 from msgspec import Struct
 
@@ -87,7 +86,7 @@ def write(path: str, sealed: Sealed, contents: Iterable[tuple[str, bytes]] = ())
         text = yamlform.write(
             yamlform.Parts(sealed.kind, sealed.payload, sealed.signatures, sealed.source), name_of(sealed)
         )
-        _replace(path, lambda file: file.write(text) and None)
+        _replace(path, [text])
         return
     header = planform.Header(
         sealed.kind,
@@ -96,7 +95,7 @@ def write(path: str, sealed: Sealed, contents: Iterable[tuple[str, bytes]] = ())
         sealed.source,
         tuple(planform.Blob(digest, len(content)) for digest, content in contents),
     )
-    _replace(path, lambda file: planform.write(file, header, (content for _, content in contents)))
+    _replace(path, planform.pieces(header, (content for _, content in contents)))
 
 
 def decode(sealed: Sealed) -> Order | Receipt:
@@ -139,7 +138,7 @@ def _is_yaml(path: str) -> bool:
     return path.endswith((".yaml", ".yml"))
 
 
-def _replace(path: str, fill: Callable[[BinaryIO], None]) -> None:
+def _replace(path: str, pieces: Iterable[bytes]) -> None:
     directory = os.path.dirname(path) or "."
     temporary = f"{directory}/.{os.path.basename(path)}.{secrets.token_hex(4)}"
     try:
@@ -148,7 +147,8 @@ def _replace(path: str, fill: Callable[[BinaryIO], None]) -> None:
         raise BadInput.of(f"the file cannot be written: {error.strerror}", where=path) from error
     try:
         with open(fd, "wb") as file:
-            fill(file)
+            for piece in pieces:
+                file.write(piece)
             file.flush()
             os.fsync(file.fileno())
         os.rename(temporary, path)

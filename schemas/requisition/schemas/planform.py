@@ -13,7 +13,7 @@ older reader could misread a newer file.
 
 import hashlib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import BinaryIO
 
 import msgspec
@@ -71,7 +71,9 @@ class Bundle:
         """The content. Raises DamagedFile when it is not what its digest says."""
         offset, length = self._places[digest]
         content = os.pread(self._file.fileno(), length, offset)
-        while len(content) < length and (more := os.pread(self._file.fileno(), length - len(content), offset + len(content))):
+        while len(content) < length and (
+            more := os.pread(self._file.fileno(), length - len(content), offset + len(content))
+        ):
             content += more
         if hashlib.sha256(content).hexdigest() != digest:
             raise DamagedFile.of(
@@ -86,12 +88,12 @@ class Bundle:
         self._file.close()
 
 
-def write(file: BinaryIO, header: Header, contents: Iterable[bytes]) -> None:
-    """Write a container; `contents` in the order of `header.blobs`."""
+def pieces(header: Header, contents: Iterable[bytes]) -> Iterator[bytes]:
+    """A container, piece by piece; `contents` in the order of `header.blobs`."""
     body = msgspec.msgpack.encode(header)
-    file.write(MAGIC + VERSION.to_bytes(2, "big") + len(body).to_bytes(4, "big") + body)
-    for content in contents:
-        file.write(content)
+    yield MAGIC + VERSION.to_bytes(2, "big") + len(body).to_bytes(4, "big")
+    yield body
+    yield from contents
 
 
 def read(file: BinaryIO, where: str) -> tuple[Header, Bundle]:
@@ -114,7 +116,9 @@ def read(file: BinaryIO, where: str) -> tuple[Header, Bundle]:
     try:
         header = _decoder.decode(file.read(length))
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
-        raise DamagedFile.of("the header is damaged", where=where, why=str(error), next="get the file again") from error
+        raise DamagedFile.of(
+            "the header is damaged", where=where, why=str(error), next="get the file again"
+        ) from error
     return header, Bundle(file, where, _places(header, 12 + length, size, where))
 
 

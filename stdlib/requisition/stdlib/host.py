@@ -71,7 +71,12 @@ class CommandResult(NamedTuple):
 
 
 class Host(Protocol):
-    """One run's access to the machine. `uid`/`gid` −1 mean: whoever runs."""
+    """One run's access to the machine. `uid`/`gid` −1 mean: whoever runs.
+
+    `sealed`: the node at work holds a secret; `expect_file`, `capture` and `digest` then keep it sealed.
+    """
+
+    sealed: bool
 
     def secret(self, name: str) -> str:
         """The value given for a secret. Raises ActionError when none was given."""
@@ -119,12 +124,16 @@ class Host(Protocol):
 
     # prior state ---------------------------------------------------------------------------------
 
-    def capture(self, path: str, *, content: bool = True, sealed: bool = False) -> Prior:
+    def capture(self, path: str, *, content: bool = True) -> Prior:
         """The present state of one path; content goes to the undo store (durable before the intent is
         journaled) unless `content` is false. A directory's entries are not part of its Prior."""
         ...
 
-    def expect_file(self, path: str, content: bytes, mode: int, uid: int, gid: int, *, sealed: bool) -> Left:
+    def digest(self, path: str) -> str:
+        """SHA-256 (hex) of a regular file's content; keyed when the node at work holds a secret."""
+        ...
+
+    def expect_file(self, path: str, content: bytes, mode: int, uid: int, gid: int) -> Left:
         """The Left that `put_file` with these arguments would leave."""
         ...
 

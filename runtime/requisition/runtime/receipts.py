@@ -1,0 +1,67 @@
+"""Receipts on disk: written once, signed with this host's key, read back verified.
+
+The host key is Ed25519, made at the first receipt and kept beside the state, 0600. It proves that a
+receipt was written on this host, not that anyone approved it.
+"""
+
+import os
+
+from requisition.schemas import envelope, orderfile
+from requisition.schemas.diagnostic import BadInput
+from requisition.schemas.envelope import Signature
+from requisition.schemas.receipt import Receipt
+
+
+def write_receipt(path: str, receipt: Receipt, key_path: str) -> str:
+    """Write and sign; returns the checksum."""
+    sealed = orderfile.seal(receipt)
+    message = envelope.pae(sealed.payload_type, sealed.payload)
+    signature = sign_as_host(message, key_path)
+    signed = orderfile.Sealed(sealed.kind, sealed.payload, (signature,))
+    orderfile.write(path, signed)
+    os.chmod(path, 0o600)
+    return orderfile.checksum_of(signed, receipt)
+
+
+def read_receipt(path: str) -> Receipt:
+    """A receipt of this state directory. Raises BadInput when it is not one."""
+    sealed = orderfile.read(path)
+    sealed.close()
+    document = orderfile.decode(sealed)
+    if not isinstance(document, Receipt):
+        raise BadInput.of("this is an order, not a receipt", where=path)
+    return document
+
+
+def sign_as_host(message: bytes, key_path: str) -> Signature:
+    """Sign with the host's key, which is made when there is none."""
+    import hashlib
+
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    try:
+        with open(key_path, "rb") as file:
+            key = serialization.load_pem_private_key(file.read(), None)
+    except FileNotFoundError:
+        key = Ed25519PrivateKey.generate()
+        pem = key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+        fd = os.open(key_path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with open(fd, "wb") as new:
+            new.write(pem)
+            new.flush()
+            os.fsync(fd)
+    except ValueError as error:
+        raise BadInput.of(
+            "the host key is damaged", where=key_path, next="move it away; a new one is made"
+        ) from error
+    if not isinstance(key, Ed25519PrivateKey):
+        raise BadInput.of(
+            "the host key is not Ed25519", where=key_path, next="move it away; a new one is made"
+        )
+    public = key.public_key().public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
+    return Signature(hashlib.sha256(public).hexdigest(), "ed25519", key.sign(message))

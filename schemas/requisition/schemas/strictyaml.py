@@ -1,0 +1,211 @@
+"""The one YAML reader for everything that people write, and for orders in their readable form.
+
+A subset that means what it looks like: no tags, anchors, aliases or merge keys, no duplicate keys, text
+keys only, bounded size and depth; `true` and `false` are the only booleans (`yes`, `on` stay text), numbers
+are decimal integers, dates stay text. Every finding has file, line and column.
+"""
+
+import difflib
+from typing import Any, TypeVar
+
+import msgspec
+import yaml
+
+from requisition.schemas.diagnostic import BadInput, Diagnostic
+
+MAX_BYTES = 4 << 20
+MAX_DEPTH = 64
+
+T = TypeVar("T")
+Path = tuple[str | int, ...]
+Positions = dict[Path, tuple[int, int]]
+_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class BadYaml(BadInput):
+    """The text is not in the subset."""
+
+
+def load(text: bytes | str, file: str, *, limit: int = MAX_BYTES) -> tuple[Any, Positions]:
+    """(value, position of every path as 1-based line and column). Raises BadYaml."""
+    if len(text) > limit:
+        raise BadYaml.of(f"the file is larger than {limit} bytes", where=file)
+    positions: Positions = {}
+    try:
+        return _Reader(text, file, positions).document(), positions
+    except yaml.YAMLError as error:
+        raise BadYaml(_yaml_finding(error, file)) from error
+    except (UnicodeDecodeError, RecursionError, ValueError) as error:
+        raise BadYaml.of(f"this is not readable YAML: {error}", where=file) from error
+
+
+def load_typed(text: bytes | str, file: str, kind: type[T]) -> T:
+    """The value as a record. Raises BadYaml naming place, what was found and what was expected."""
+    value, positions = load(text, file)
+    unknown = _unknown_keys(value, kind, (), positions, file)
+    if unknown:
+        raise BadYaml(unknown)
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        what, path = _split(str(error))
+        line, column = _nearest(path, positions)
+        shown = ".".join(map(str, path)) or "the document"
+        raise BadYaml.of(f"{shown}: {what}", where=f"{file}:{line}:{column}", next="correct it") from error
+
+
+class _Reader:
+    """Builds values from parser events, so that nothing is expanded before it was looked at."""
+
+    def __init__(self, text: bytes | str, file: str, positions: Positions) -> None:
+        self._events = _Loader(text)
+        self._file = file
+        self._positions = positions
+
+    def document(self) -> Any:
+        """The only document of the stream."""
+        self._next(yaml.StreamStartEvent)
+        if self._events.check_event(yaml.StreamEndEvent):
+            return None
+        self._next(yaml.DocumentStartEvent)
+        value = self._value((), 0)
+        self._next(yaml.DocumentEndEvent)
+        if not self._events.check_event(yaml.StreamEndEvent):
+            raise self._bad("only one document is expected", self._events.peek_event())
+        return value
+
+    def _next(self, kind: type[Any]) -> Any:
+        event = self._events.get_event()
+        if not isinstance(event, kind):
+            raise self._bad("unexpected structure", event)
+        return event
+
+    def _value(self, path: Path, depth: int) -> Any:
+        event = self._events.get_event()
+        if isinstance(event, yaml.AliasEvent):
+            raise self._bad("aliases are not allowed", event)
+        if event.anchor is not None:
+            raise self._bad("anchors are not allowed", event)
+        if event.tag is not None:
+            raise self._bad(f"tags are not allowed, found {event.tag}", event)
+        if depth > MAX_DEPTH:
+            raise self._bad(f"nested deeper than {MAX_DEPTH}", event)
+        self._positions[path] = _place(event)
+        if isinstance(event, yaml.ScalarEvent):
+            return event.value if event.style else _plain(event.value)
+        if isinstance(event, yaml.SequenceStartEvent):
+            return self._sequence(path, depth)
+        return self._mapping(path, depth)
+
+    def _sequence(self, path: Path, depth: int) -> list[Any]:
+        items: list[Any] = []
+        while not self._events.check_event(yaml.SequenceEndEvent):
+            items.append(self._value((*path, len(items)), depth + 1))
+        self._events.get_event()
+        return items
+
+    def _mapping(self, path: Path, depth: int) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        while not self._events.check_event(yaml.MappingEndEvent):
+            event = self._events.get_event()
+            if not isinstance(event, yaml.ScalarEvent) or event.tag or event.anchor:
+                raise self._bad("a key must be plain text", event)
+            key = event.value
+            if key == "<<":
+                raise self._bad("merge keys are not allowed", event)
+            if key in found:
+                raise self._bad(f"the key {key!r} stands here twice", event)
+            self._positions[*path, key] = _place(event)
+            found[key] = self._value((*path, key), depth + 1)
+        self._events.get_event()
+        return found
+
+    def _bad(self, what: str, event: Any) -> BadYaml:
+        line, column = _place(event)
+        return BadYaml.of(what, where=f"{self._file}:{line}:{column}", next="write it out plainly")
+
+
+def _place(event: Any) -> tuple[int, int]:
+    return event.start_mark.line + 1, event.start_mark.column + 1
+
+
+def _plain(text: str) -> Any:
+    if text in ("", "~", "null"):
+        return None
+    if text in ("true", "false"):
+        return text == "true"
+    digits = text[1:] if text.startswith("-") else text
+    if digits.isascii() and digits.isdigit() and len(digits) < 20 and (digits == "0" or digits[0] != "0"):
+        return int(text)
+    return text
+
+
+def _yaml_finding(error: yaml.YAMLError, file: str) -> Diagnostic:
+    mark = getattr(error, "problem_mark", None)
+    where = f"{file}:{mark.line + 1}:{mark.column + 1}" if mark is not None else file
+    problem = getattr(error, "problem", None) or str(error)
+    return Diagnostic(
+        what=f"this is not YAML: {problem}", where=where, next="check indentation and quotes there"
+    )
+
+
+def _split(message: str) -> tuple[str, Path]:
+    """msgspec's message without its path, and the path (`$.a[0].b`)."""
+    what, _, place = message.partition(" - at `")
+    path: list[str | int] = []
+    for part in place.rstrip("`").removeprefix("$").replace("[", ".[").split("."):
+        if part.startswith("["):
+            inner = part.strip("[]")
+            path.append(int(inner) if inner.isdigit() else inner)
+        elif part:
+            path.append(part)
+    return what, tuple(path)
+
+
+def _nearest(path: Path, positions: Positions) -> tuple[int, int]:
+    for end in range(len(path), -1, -1):
+        if path[:end] in positions:
+            return positions[path[:end]]
+    return 1, 1
+
+
+def _unknown_keys(value: Any, kind: Any, path: Path, positions: Positions, file: str) -> list[Diagnostic]:
+    """Keys that a record does not have, at every level, each with the nearest known one."""
+    record = _record_of(kind)
+    if isinstance(value, dict) and record is not None:
+        fields = {field.encode_name: field.type for field in msgspec.structs.fields(record)}
+        found = []
+        for key, inner in value.items():
+            if key in fields:
+                found += _unknown_keys(inner, fields[key], (*path, key), positions, file)
+                continue
+            near = difflib.get_close_matches(key, fields, 1)
+            line, column = _nearest((*path, key), positions)
+            found.append(
+                Diagnostic(
+                    what=f"unknown key {key!r}",
+                    where=f"{file}:{line}:{column}",
+                    why=f"known here: {', '.join(sorted(fields))}",
+                    next=f"did you mean {near[0]!r}?" if near else "remove it",
+                )
+            )
+        return found
+    arguments = getattr(kind, "__args__", ())
+    if isinstance(value, dict) and arguments:
+        return [
+            f for k, v in value.items() for f in _unknown_keys(v, arguments[-1], (*path, k), positions, file)
+        ]
+    if isinstance(value, list) and arguments:
+        return [
+            f
+            for i, v in enumerate(value)
+            for f in _unknown_keys(v, arguments[0], (*path, i), positions, file)
+        ]
+    return []
+
+
+def _record_of(kind: Any) -> type[msgspec.Struct] | None:
+    options = [kind, *getattr(kind, "__args__", ())] if not isinstance(kind, type) else [kind]
+    if getattr(kind, "__origin__", None) in (dict, list, tuple):
+        return None
+    return next((o for o in options if isinstance(o, type) and issubclass(o, msgspec.Struct)), None)

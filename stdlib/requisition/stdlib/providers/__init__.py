@@ -1,0 +1,24 @@
+"""The providers: what each action does. The runtime imports one when an order uses it; the compiler never.
+
+`BUILTIN` is the one place of registration: action name → `module:class`.
+"""
+
+_HERE = "requisition.stdlib.providers"
+
+BUILTIN: dict[str, str] = {
+    "archive.extract": f"{_HERE}.archive:Extract",
+    "content.literal": f"{_HERE}.content:Literal",
+    "file.backup": f"{_HERE}.file_moves:Backup",
+    "file.chmod": f"{_HERE}.file_changes:Chmod",
+    "file.copy": f"{_HERE}.file:Copy",
+    "file.link": f"{_HERE}.file:Link",
+    "file.mkdir": f"{_HERE}.file:Mkdir",
+    "file.read": f"{_HERE}.file_changes:Read",
+    "file.remove": f"{_HERE}.file_changes:Remove",
+    "file.rename": f"{_HERE}.file_moves:Rename",
+    "file.unlink": f"{_HERE}.file_changes:Unlink",
+    "file.write": f"{_HERE}.file:Write",
+    "net.download": f"{_HERE}.net:Download",
+    "shell.exec": f"{_HERE}.shell:Exec",
+    "template.render": f"{_HERE}.template:Render",
+}

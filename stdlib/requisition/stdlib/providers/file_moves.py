@@ -1,0 +1,102 @@
+"""Renaming, and keeping a copy beside."""
+
+from typing import Annotated, Any
+
+from msgspec import Struct
+
+from requisition.schemas.receipt import Left
+from requisition.stdlib.action import (
+    ActionError,
+    BaseAction,
+    Change,
+    Done,
+    Satisfied,
+    UndoConflict,
+    action,
+)
+from requisition.stdlib.host import ABSENT, FileChange, Host
+from requisition.stdlib.providers.file import PATH
+from requisition.stdlib.spec import Output, slot
+
+
+class RenameSlots(Struct, frozen=True):
+    source: Annotated[str, slot("path", "what to move", writes=True)]
+    path: Annotated[str, slot("path", "its new name, which must be free", writes=True)]
+
+
+@action("file.rename", outputs=PATH)
+class Rename(BaseAction[RenameSlots]):
+    """Move a file, link or directory to a free name on the same file system."""
+
+    slots = RenameSlots
+
+    def observe(self, host: Host, slots: RenameSlots) -> Satisfied | Change:
+        """Done when the source is gone and the new name is there."""
+        source, target = host.stat(slots.source), host.stat(slots.path)
+        outputs = {"path": slots.path}
+        if source is None and target is not None:
+            return Satisfied(outputs)
+        if source is None:
+            raise ActionError(f"{slots.source} does not exist", "make it first, with after = […]")
+        if target is not None:
+            raise ActionError(f"{slots.path} exists already", "remove it first, or choose another name")
+        return Change(
+            f"was {slots.source}",
+            undo={"from": slots.source, "to": slots.path, "ino": source.ino},
+            outputs=outputs,
+        )
+
+    def do(self, host: Host, slots: RenameSlots, change: Change) -> Done:
+        """One atomic rename that never replaces."""
+        host.rename(slots.source, slots.path)
+        return Done({"path": slots.path})
+
+    def undo(self, host: Host, undo: Any) -> None:
+        """Move back the very thing that was moved."""
+        source, target = undo["from"], undo["to"]
+        moved = host.stat(target)
+        if moved is None or moved.ino != undo["ino"]:
+            here = host.stat(source)
+            if here is not None and here.ino == undo["ino"]:
+                return
+            raise UndoConflict(f"{target} is no longer what was moved there")
+        if host.stat(source) is not None:
+            raise UndoConflict(f"{source} exists again; {target} is left where it is")
+        host.rename(target, source)
+
+
+class BackupSlots(Struct, frozen=True):
+    path: Annotated[str, slot("path", "the file to keep a copy of")]
+    suffix: Annotated[str, slot("string", "what is added to the copy's name")] = ".bak"
+
+
+@action("file.backup", outputs=(Output("backup", "path", "the copy's path"), *PATH))
+class Backup(BaseAction[BackupSlots]):
+    """Copy a file to the same name with a suffix. A copy that is there is left as it is: it is the older one."""
+
+    slots = BackupSlots
+
+    def observe(self, host: Host, slots: BackupSlots) -> Satisfied | Change:
+        """Nothing to do when there is nothing to keep, or a copy is there."""
+        found = host.stat(slots.path)
+        copy = slots.path + slots.suffix
+        if not slots.suffix or "/" in slots.suffix:
+            raise ActionError(
+                f"the suffix {slots.suffix!r} cannot be used", "give one without a slash, as .bak"
+            )
+        outputs = {"backup": copy, "path": slots.path}
+        if found is None or host.stat(copy) is not None:
+            return Satisfied(outputs)
+        if found.kind != "file":
+            raise ActionError(f"{slots.path} is not a regular file", "only files are backed up")
+        sealed = host.sealed
+        left = Left(copy, "file", found.mode, -1, -1, found.size, host.digest(slots.path), sealed=sealed)
+        return Change("no copy yet", (FileChange(copy, ABSENT, left),), (None,), outputs=outputs)
+
+    def do(self, host: Host, slots: BackupSlots, change: Change) -> Done:
+        """Copy it, then check that it is what was looked at."""
+        file = change.files[0]
+        host.put_file(file, host.read(slots.path))
+        if not host.matches(file.expect):
+            raise ActionError(f"{slots.path} changed while it was copied", "apply again")
+        return Done({"backup": file.path, "path": slots.path}, (file.expect,))

@@ -1,0 +1,110 @@
+"""Commands: for what no action does. They cannot be checked, only guarded."""
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+from msgspec import Struct
+
+from requisition.stdlib.action import (
+    ActionError,
+    BaseAction,
+    Change,
+    Done,
+    NotCompensable,
+    Satisfied,
+    UndoConflict,
+    action,
+)
+from requisition.stdlib.host import CommandResult, Host
+from requisition.stdlib.providers.file import as_bytes
+from requisition.stdlib.spec import Output, slot
+
+SHOWN = 400
+
+
+class ExecSlots(Struct, frozen=True):
+    argv: Annotated[list[str], slot("strings", "program and arguments; no shell takes part")]
+    cwd: Annotated[str, slot("path", "where it runs; by default the target root")] = "/"
+    env: Annotated[dict[str, str], slot("dict", "environment on top of PATH, HOME and LC_ALL")] = {}
+    stdin: Annotated[Any, slot("content", "what it reads; the way to hand over a secret", secret=True)] = ""
+    timeout: Annotated[int, slot("duration", "killed after this time; 0: never")] = 0
+    creates: Annotated[str, slot("path", "not run when this path exists")] = ""
+    unless: Annotated[list[str], slot("strings", "not run when this command succeeds")] = []
+    undo: Annotated[list[str], slot("strings", "command that takes the effect back")] = []
+    ok_codes: Annotated[list[int], slot("any", "exit statuses that count as success; none given: 0")] = []
+    shell: Annotated[bool, slot("bool", "run the single argument as a script of /bin/sh")] = False
+
+
+@action(
+    "shell.exec",
+    outputs=(
+        Output("stdout", "string", "what it printed"),
+        Output("stderr", "string", "what it complained"),
+        Output("exit_code", "int", "its exit status"),
+    ),
+    effect="outside",
+    compensable=False,
+    blocking=True,
+    repeatable=True,
+)
+class Exec(BaseAction[ExecSlots]):
+    """Run a command. Give `creates` or `unless` so that a second apply need not run it, and `undo` so that
+    it can be taken back."""
+
+    slots = ExecSlots
+
+    def observe(self, host: Host, slots: ExecSlots) -> Satisfied | Change:
+        """Looks at the guards."""
+        if not slots.argv or (slots.shell and len(slots.argv) != 1):
+            raise ActionError(
+                "argv needs a program", 'give argv = ["program", …]; with shell = True one script'
+            )
+        nothing = {"stdout": "", "stderr": "", "exit_code": 0}
+        if slots.creates and host.stat(slots.creates) is not None:
+            return Satisfied(nothing)
+        if slots.unless and host.run(slots.unless, cwd=_cwd(host, slots), env=slots.env).status == 0:
+            return Satisfied(nothing)
+        undo = {"argv": slots.undo, "cwd": _cwd(host, slots), "env": slots.env} if slots.undo else None
+        return Change("runs " + slots.argv[0].rpartition("/")[2][:40], undo=undo)
+
+    def do(self, host: Host, slots: ExecSlots, change: Change) -> Done:
+        """Run it; an exit status that is not in `ok_codes` fails the node."""
+        argv = ["/bin/sh", "-c", slots.argv[0]] if slots.shell else slots.argv
+        done = _run(host, argv, slots.env, _cwd(host, slots), as_bytes(slots.stdin), slots.timeout)
+        if done.status not in (slots.ok_codes or [0]):
+            hidden = "its output may hold a secret and is not shown" if host.sealed else _excerpt(done)
+            raise ActionError(f"{slots.argv[0].split()[0]} ended with {_status(done)}: {hidden}")
+        return Done(
+            {
+                "stdout": done.stdout.decode("utf-8", "replace"),
+                "stderr": done.stderr.decode("utf-8", "replace"),
+                "exit_code": done.status,
+            }
+        )
+
+    def undo(self, host: Host, undo: Any) -> None:
+        """Run the undo command."""
+        if not undo:
+            raise NotCompensable("shell.exec has no undo command")
+        done = _run(host, undo["argv"], undo["env"], undo["cwd"], b"", 0)
+        if done.status != 0:
+            raise UndoConflict(f"the undo command ended with {_status(done)}: {_excerpt(done)}")
+
+
+def _cwd(host: Host, slots: ExecSlots) -> str:
+    return host.real_path(slots.cwd)
+
+
+def _run(
+    host: Host, argv: Sequence[str], env: Mapping[str, str], cwd: str, stdin: bytes, timeout: int
+) -> CommandResult:
+    return host.run(argv, cwd=cwd, env=env, stdin=stdin, timeout_ms=timeout)
+
+
+def _status(done: CommandResult) -> str:
+    return f"exit status {done.status}" if done.status >= 0 else f"signal {-done.status}"
+
+
+def _excerpt(done: CommandResult) -> str:
+    text = (done.stderr.strip() or done.stdout.strip()).decode("utf-8", "replace")
+    return text[-SHOWN:] if text else "it printed nothing"
