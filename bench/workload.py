@@ -33,9 +33,15 @@ def items(count: int) -> list[Item]:
     for number in range(rest):
         place = f"/d{number % directories:05d}"
         if number < copies:
-            found.append(Item("copy", f"{place}/c{number:06d}", f"files/{number % 100:02d}/{number:06d}", _size(number)))
+            found.append(
+                Item(
+                    "copy", f"{place}/c{number:06d}", f"files/{number % 100:02d}/{number:06d}", _size(number)
+                )
+            )
         elif number < copies + links:
-            found.append(Item("link", f"{place}/l{number:06d}", f"../d{number % directories:05d}/c{number:06d}", 0))
+            found.append(
+                Item("link", f"{place}/l{number:06d}", f"../d{number % directories:05d}/c{number:06d}", 0)
+            )
         else:
             found.append(Item("template", f"{place}/t{number:06d}", "server.conf.tmpl", 0))
     return found
@@ -54,7 +60,12 @@ def content(number: int, size: int) -> bytes:
 def template_data(path: str) -> dict[str, object]:
     """What a template is rendered with."""
     number = int(path[-6:])
-    return {"name": path[1:].replace("/", "-"), "port": 1024 + number % 60000, "workers": number % 16, "tls": number % 2 == 0}
+    return {
+        "name": path[1:].replace("/", "-"),
+        "port": 1024 + number % 60000,
+        "workers": number % 16,
+        "tls": number % 2 == 0,
+    }
 
 
 def write_package(folder: Path, count: int, *, changed: int = 0) -> list[Item]:
@@ -75,7 +86,7 @@ def write_package(folder: Path, count: int, *, changed: int = 0) -> list[Item]:
 
 def _script(count: int) -> str:
     """The same rules as `items`, in Starlark: a package of a size does not grow with what it makes."""
-    return f'''COUNT = {count}
+    return f"""COUNT = {count}
 
 def pad(number, width):
     text = str(number)
@@ -102,7 +113,7 @@ def install(package, phase):
                 "tls": number % 2 == 0,
             }}
             plan.template.render("server.conf.tmpl", data = data, path = place + "/t" + name)
-'''
+"""
 
 
 def tree_digest(root: Path) -> str:

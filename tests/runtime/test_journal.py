@@ -29,7 +29,12 @@ def write(path, groups):
     journal.close()
 
 
-GROUPS = [[BEGUN], [intent(0), intent(1)], [Finished(0, (), "done"), intent(2)], [PhaseEnded("p/install", ())]]
+GROUPS = [
+    [BEGUN],
+    [intent(0), intent(1)],
+    [Finished(0, (), "done"), intent(2)],
+    [PhaseEnded("p/install", ())],
+]
 
 
 def test_what_was_committed_is_read_back_in_order(tmp_path):

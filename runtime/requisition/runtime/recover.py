@@ -133,7 +133,7 @@ def reopen(request: Request, watch: Watch, info: RunInfo, resources: ExitStack, 
         target_root=info.target_root,
         source_root=request.source_root or info.source_root,
     )
-    admitted: Admitted = admit(again, state, watch) if trusted else readmit(again, info.order_checksum)
+    admitted: Admitted = admit(again, state, watch) if trusted else readmit(again, watch, info.order_checksum)
     resources.callback(admitted.close)
     ground = Ground.open(state, info.target_root, resources)
     resources.enter_context(hold_root(ground, request, watch))

@@ -115,7 +115,7 @@ def _diffs(
             continue
         again = msgspec.structs.replace(request, order_path=copy, source_root=info.source_root)
         try:
-            admitted = readmit(again, info.order_checksum)
+            admitted = readmit(again, watch, info.order_checksum)
             graph = hydrate(admitted.order, Registry())
             inputs = Inputs(admitted.order.inputs, admitted.source_root, admitted.blobs)
         except (Failure, OSError) as failure:
