@@ -5,9 +5,11 @@ Verify first (`requisition.runtime.trust`), then `decode`.
 """
 
 import os
+import re
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
+import msgspec
 from msgspec import Struct
 
 from requisition.schemas import canonical, planform
@@ -18,6 +20,7 @@ from requisition.schemas.envelope import ORDER_TYPE, RECEIPT_TYPE, Signature
 from requisition.schemas.receipt import RECEIPT_VERSION, Receipt
 
 MAX_YAML = 1 << 28
+_NAME = re.compile(r"[A-Za-z0-9_@+-][A-Za-z0-9._@+-]{0,127}")
 
 
 class Sealed(Struct, frozen=True):
@@ -74,39 +77,53 @@ def read(path: str) -> Sealed:
     return Sealed(parts.kind, parts.payload, parts.signatures, parts.source)
 
 
-def write(path: str, sealed: Sealed, contents: Iterable[tuple[str, bytes]] = ()) -> None:
-    """Write the form that the extension names, atomically and durably. `contents` (digest, bytes) make a
-    bundle, which only the `.plan` form can hold."""
-    contents = list(contents)
+def write(path: str, sealed: Sealed, contents: Mapping[str, str] | None = None) -> None:
+    """Write the form that the extension names, atomically and durably. `contents` (digest to the file that
+    holds it) make a bundle, copied piece by piece; a bundle that was read stays one. Only the `.plan` form
+    holds contents. Raises BadInput, also when the file cannot be written."""
     if _is_yaml(path):
         if contents:
             raise BadInput.of("a .yaml file cannot carry inputs", where=path, next="name the output *.plan")
         from requisition.schemas import yamlform
 
-        text = yamlform.write(
-            yamlform.Parts(sealed.kind, sealed.payload, sealed.signatures, sealed.source), name_of(sealed)
-        )
-        _replace(path, [text])
+        parts = yamlform.Parts(sealed.kind, sealed.payload, sealed.signatures, sealed.source)
+        _replace(path, [yamlform.write(parts)])
         return
-    header = planform.Header(
-        sealed.kind,
-        sealed.payload,
-        sealed.signatures,
-        sealed.source,
-        tuple(planform.Blob(digest, len(content)) for digest, content in contents),
-    )
-    _replace(path, planform.pieces(header, (content for _, content in contents)))
+    blobs: planform.Contents = sealed.blobs or planform.Files(contents or {})
+    index = tuple(planform.Blob(digest, blobs.size(digest)) for digest in blobs.digests())
+    header = planform.Header(sealed.kind, sealed.payload, sealed.signatures, sealed.source, index)
+    _replace(path, planform.pieces(header, (piece for blob in index for piece in blobs.chunks(blob.sha256))))
 
 
 def decode(sealed: Sealed) -> Order | Receipt:
-    """The document. Call only after the payload was verified, or where nothing is decided by it."""
-    if sealed.kind == "order":
-        order = canonical.decode(sealed.payload, Order, what="order")
-        _check_version("order", order.version, ORDER_VERSION)
-        return order
-    receipt = canonical.decode(sealed.payload, Receipt, what="receipt")
-    _check_version("receipt", receipt.version, RECEIPT_VERSION)
-    return receipt
+    """The document. Call only after the payload was verified, or where nothing is decided by it.
+    Raises BadInput."""
+    known = ORDER_VERSION if sealed.kind == "order" else RECEIPT_VERSION
+    document: Order | Receipt
+    try:
+        if sealed.kind == "order":
+            document = canonical.decode(sealed.payload, Order, what="order")
+        else:
+            document = canonical.decode(sealed.payload, Receipt, what="receipt")
+    except canonical.NotCanonical:
+        _check_version(sealed.kind, _stated_version(sealed, known), known)
+        raise
+    _check_version(sealed.kind, document.version, known)
+    if not _NAME.fullmatch(document.name):
+        raise BadInput.of(f"{document.name[:60]!r} cannot name a document", next="build it again")
+    return document
+
+
+class _Version(Struct):
+    version: int
+
+
+def _stated_version(sealed: Sealed, default: int) -> int:
+    """What a document says that this version cannot read otherwise."""
+    try:
+        return msgspec.json.decode(sealed.payload, type=_Version).version
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return default
 
 
 def decode_order(sealed: Sealed) -> Order:
@@ -118,11 +135,6 @@ def decode_order(sealed: Sealed) -> Order:
 def checksum_of(sealed: Sealed, document: Order | Receipt) -> str:
     """The checksum of a decoded document."""
     return checksum(sealed.kind, document.name, sealed.payload)
-
-
-def name_of(sealed: Sealed) -> str:
-    """The name in the document."""
-    return decode(sealed).name
 
 
 def _check_version(kind: str, found: int, known: int) -> None:

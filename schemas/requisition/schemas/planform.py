@@ -27,6 +27,7 @@ MAGIC = b"RQPLAN"
 VERSION = 1
 MAX_HEADER = 1 << 30
 MAX_BLOBS = 1_000_000
+_CHUNK = 1 << 20
 
 
 class DamagedFile(BadInput):
@@ -67,25 +68,66 @@ class Bundle:
     def __len__(self) -> int:
         return len(self._places)
 
+    def digests(self) -> tuple[str, ...]:
+        """All of them, in the order of the file."""
+        return tuple(self._places)
+
+    def size(self, digest: str) -> int:
+        """Length in bytes."""
+        return self._places[digest][1]
+
     def read(self, digest: str) -> bytes:
         """The content. Raises DamagedFile when it is not what its digest says."""
+        return b"".join(self.chunks(digest))
+
+    def chunks(self, digest: str) -> Iterator[bytes]:
+        """The content piece by piece; raises DamagedFile at its end when it is not what its digest says."""
         offset, length = self._places[digest]
-        content = os.pread(self._file.fileno(), length, offset)
-        while len(content) < length and (
-            more := os.pread(self._file.fileno(), length - len(content), offset + len(content))
-        ):
-            content += more
-        if hashlib.sha256(content).hexdigest() != digest:
+        actual, end = hashlib.sha256(), offset + length
+        while offset < end and (piece := os.pread(self._file.fileno(), min(_CHUNK, end - offset), offset)):
+            actual.update(piece)
+            offset += len(piece)
+            yield piece
+        if actual.hexdigest() != digest:
             raise DamagedFile.of(
                 f"the content {digest[:12]}… in the bundle was altered or cut short",
                 where=self._where,
                 next="get the file again, or build it again",
             )
-        return content
 
     def close(self) -> None:
         """Release the file."""
         self._file.close()
+
+
+class Files:
+    """Contents by digest that still lie in files, to be copied into a bundle."""
+
+    def __init__(self, paths: Mapping[str, str]) -> None:
+        self._paths = paths
+
+    def digests(self) -> tuple[str, ...]:
+        """All of them, sorted."""
+        return tuple(sorted(self._paths))
+
+    def size(self, digest: str) -> int:
+        """Length in bytes, now."""
+        return os.stat(self._paths[digest]).st_size
+
+    def chunks(self, digest: str) -> Iterator[bytes]:
+        """The content piece by piece; raises BadInput at its end when the file is another one by now."""
+        actual = hashlib.sha256()
+        with open(self._paths[digest], "rb") as file:
+            while piece := file.read(_CHUNK):
+                actual.update(piece)
+                yield piece
+        if actual.hexdigest() != digest:
+            raise BadInput.of(
+                "the file changed while it was copied", where=self._paths[digest], next="build again"
+            )
+
+
+Contents = Bundle | Files
 
 
 def pieces(header: Header, contents: Iterable[bytes]) -> Iterator[bytes]:

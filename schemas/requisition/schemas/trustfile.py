@@ -1,0 +1,189 @@
+"""trust.yaml: whose signature counts, for what, until when; and the import of `allowed_signers`.
+
+keys:
+  alice:
+    key: ssh-ed25519 AAAA… alice
+    roles: [author, reviewer]
+    expires: 2027-06-30T00:00:00Z
+require: {author: 1, reviewer: 1}
+"""
+
+import os
+import shlex
+from datetime import UTC, datetime
+
+from msgspec import Struct, field
+
+from requisition.schemas import keys, strictyaml
+from requisition.schemas.diagnostic import BadInput, Diagnostic
+from requisition.schemas.keys import PublicKey
+from requisition.schemas.sshsig import NAMESPACE
+
+MAX_KEYS = 1000
+MAX_SERIAL_JUMP = 1 << 20
+
+
+class KeyEntry(Struct, frozen=True, forbid_unknown_fields=True):
+    """One key as it is written down."""
+
+    key: str
+    roles: tuple[str, ...] = ("author",)
+    not_before: str | None = None
+    expires: str | None = None
+    revoked: bool = False
+
+
+class TrustFile(Struct, frozen=True, forbid_unknown_fields=True):
+    """The file. `require` says how many different keys of each role must have signed."""
+
+    keys: dict[str, KeyEntry]
+    require: dict[str, int] = field(default_factory=lambda: {"author": 1})
+    max_serial_jump: int = MAX_SERIAL_JUMP
+
+
+class TrustedKey(Struct, frozen=True):
+    """One key, ready to verify; times in UTC."""
+
+    name: str
+    public: PublicKey
+    roles: tuple[str, ...]
+    not_before: datetime | None
+    expires: datetime | None
+    revoked: bool
+
+
+class Trust(Struct, frozen=True):
+    """The whole policy."""
+
+    keys: tuple[TrustedKey, ...]
+    require: dict[str, int]
+    max_serial_jump: int
+    where: str
+
+
+def load_trust(path: str) -> Trust:
+    """Read the policy. Raises BadInput for mistakes, and when others than the owner may write the file."""
+    try:
+        with open(path, "rb") as file:
+            info = os.fstat(file.fileno())
+            text = file.read(strictyaml.MAX_BYTES + 1)
+    except OSError as error:
+        raise BadInput.of(
+            f"the trust policy cannot be read: {error.strerror}", where=path, next="plan trust init makes one"
+        ) from error
+    if info.st_mode & 0o022 or info.st_uid not in (0, os.geteuid()):
+        raise BadInput.of(
+            "others may change this trust policy",
+            where=path,
+            why="whoever can write it decides what runs here",
+            next=f"chown it to yourself or root, and run: chmod 644 {path}",
+        )
+    return parse_trust(text, path)
+
+
+def parse_trust(text: bytes | str, where: str) -> Trust:
+    """The policy of a text."""
+    found = strictyaml.load_typed(text, where, TrustFile)
+    findings: list[Diagnostic] = []
+    if len(found.keys) > MAX_KEYS:
+        raise BadInput.of(f"more than {MAX_KEYS} keys", where=where)
+    trusted = []
+    for name, entry in found.keys.items():
+        try:
+            trusted.append(_trusted(name, entry, where))
+        except BadInput as failure:
+            findings.extend(failure.diagnostics)
+    for role, count in found.require.items():
+        having = sum(1 for key in trusted if role in key.roles)
+        if count < 0 or (count > having and not findings):
+            findings.append(
+                Diagnostic(
+                    what=f"{count} signatures of the role {role!r} are required, {having} keys have it",
+                    where=where,
+                    next="add keys, or require fewer",
+                )
+            )
+    if not any(count > 0 for count in found.require.values()):
+        findings.append(Diagnostic(what="nothing is required", where=where, next="require: {author: 1}"))
+    if findings:
+        raise BadInput(findings)
+    return Trust(tuple(trusted), dict(found.require), found.max_serial_jump, where)
+
+
+def _trusted(name: str, entry: KeyEntry, where: str) -> TrustedKey:
+    place = f"{where}: keys.{name}"
+    return TrustedKey(
+        name,
+        keys.parse_public_key(entry.key, place),
+        entry.roles,
+        parse_time(entry.not_before, place),
+        parse_time(entry.expires, place),
+        entry.revoked,
+    )
+
+
+def parse_time(text: str | None, where: str) -> datetime | None:
+    """RFC 3339 with a time zone, as UTC. None for None."""
+    if text is None:
+        return None
+    try:
+        found = datetime.fromisoformat(text)
+        if found.tzinfo is None:
+            raise ValueError("it names no time zone")
+    except ValueError as error:
+        raise BadInput.of(
+            f"{text!r} is not a time", where=where, why=str(error), next="write it as 2027-06-30T00:00:00Z"
+        ) from error
+    return found.astimezone(UTC)
+
+
+def import_allowed_signers(text: str, where: str, roles: tuple[str, ...]) -> dict[str, KeyEntry]:
+    """Entries of an OpenSSH allowed_signers file (ssh-keygen(1)) that may sign in our namespace."""
+    found: dict[str, KeyEntry] = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        line = line.strip()
+        if not line or line.startswith("#"):
+            continue
+        name, entry = _allowed_signer(line, f"{where}:{number}", roles)
+        if entry is not None:
+            found[name if name not in found else f"{name}-{number}"] = entry
+    return found
+
+
+def _allowed_signer(line: str, where: str, roles: tuple[str, ...]) -> tuple[str, KeyEntry | None]:
+    principal, _, rest = line.partition(" ")
+    options: dict[str, str] = {}
+    if not rest.lstrip().startswith(("ssh-", "ecdsa-", "sk-")):
+        word, _, rest = rest.lstrip().partition(" ")
+        lexer = shlex.shlex(word, posix=True)
+        lexer.whitespace, lexer.whitespace_split = ",", True
+        for option in lexer:
+            key, _, value = option.partition("=")
+            options[key] = value
+    if "cert-authority" in options:
+        raise BadInput.of(
+            "certificate authorities are not supported", where=where, next="list the keys themselves"
+        )
+    namespaces = options.get("namespaces", "")
+    if namespaces and NAMESPACE not in namespaces.split(","):
+        return principal, None
+    keys.parse_public_key(rest, where)
+    return principal, KeyEntry(
+        rest.strip(),
+        roles,
+        _ssh_time(options.get("valid-after"), where),
+        _ssh_time(options.get("valid-before"), where),
+    )
+
+
+def _ssh_time(text: str | None, where: str) -> str | None:
+    if not text:
+        return None
+    digits = text.rstrip("Z")
+    try:
+        found = datetime.strptime(digits, "%Y%m%d" if len(digits) == 8 else "%Y%m%d%H%M%S").replace(
+            tzinfo=UTC
+        )
+    except ValueError as error:
+        raise BadInput.of(f"{text!r} is not a time of allowed_signers", where=where) from error
+    return f"{found:%Y-%m-%dT%H:%M:%SZ}"
