@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from requisition.runtime.conflicts import conflicts_of, remedy
 from requisition.runtime.host import RealHost
-from requisition.runtime.hydrate import Bound, Hydrated, typed_slots
+from requisition.runtime.hydrate import Bound, Hydrated, slot_names, typed_slots
 from requisition.runtime.journal import Finished, Intent, Journal, PhaseEnded
 from requisition.runtime.ledger import Ledger
 from requisition.runtime.preflight import Prospect, ours
@@ -267,7 +267,9 @@ class Executor:
             except NodeFailed as failure:
                 attempts.append(Attempt(number, begun, self.ledger.clock(), str(failure)))
                 if number >= retry.max_attempts:
-                    self.ledger.other(one, scope, "failed", failure.diagnostics[0].what, tuple(attempts))
+                    if one.node.retry is not None:
+                        what = failure.diagnostics[0].what.removeprefix(f"{one.node.id}: ")
+                        self.ledger.other(one, scope, "failed", what, tuple(attempts))
                     raise
                 self._take_back_unfinished(mark, host, one.index)
                 host.sleep_ms(delay_ms(retry, number))
@@ -387,7 +389,7 @@ class Executor:
     ) -> Satisfied | Change | None:
         """Apply the conflict policy; what is to be done after that, None when the node is skipped."""
         action = _action(one)
-        if not any(slot.claims for slot in action.spec.slots):
+        if not slot_names(action.spec).claims:
             return change
         conflicts = conflicts_of(change.files, lambda path: ours(host, path))
         policy = one.node.on_conflict or self.rules.on_conflict

@@ -1,8 +1,8 @@
 """The files of the package that an order pins: found beside it or in its bundle, verified when read.
 
-Preflight reads every input once and verifies its digest; contents are kept, up to `KEEP` bytes in all,
-so that small inputs are read and hashed once. What did not fit is verified again when it is used,
-because the file may have changed meanwhile.
+Preflight reads every input that a change will need and verifies its digest; contents are kept, up to
+`KEEP` bytes in all, so that small inputs are read and hashed once. What did not fit is verified again when
+it is used, because the file may have changed meanwhile.
 """
 
 import hashlib
@@ -14,7 +14,6 @@ from collections.abc import Iterable, Mapping
 from typing import BinaryIO, Protocol
 
 from requisition.runtime.root import TargetRoot
-from requisition.schemas.diagnostic import Diagnostic
 from requisition.schemas.document import Input
 from requisition.stdlib.action import ActionError
 
@@ -44,6 +43,7 @@ class Inputs:
         self._blobs = blobs
         self._root = TargetRoot(source_root) if source_root is not None and self._pinned else None
         self._kept: dict[str, bytes] = {}
+        self._verified: set[str] = set()
         self._room = KEEP
 
     def close(self) -> None:
@@ -60,27 +60,23 @@ class Inputs:
             raise InputError(f"{path} is not an input of this order", "build the order again")
         return item.sha256, item.size, item.mode
 
-    def verify_all(self) -> list[Diagnostic]:
-        """Read and verify every input; the findings, none when all is well."""
-        findings = []
-        for path, item in self._pinned.items():
-            try:
-                content = self._load(item)
-            except InputError as error:
-                findings.append(Diagnostic(what=str(error), where=path, next=error.hint))
-                continue
-            if item.size <= KEEP_EACH and item.size <= self._room:
-                self._kept[path] = content
-                self._room -= item.size
-        return findings
+    def verify(self, path: str) -> None:
+        """Read and verify one input that the run will need, once; keep it when it is small. Raises InputError."""
+        if path in self._verified:
+            return
+        self.digest(path)
+        item = self._pinned[path]
+        content = self._load(item)
+        self._verified.add(path)
+        if item.size <= KEEP_EACH and item.size <= self._room:
+            self._kept[path] = content
+            self._room -= item.size
 
     def content(self, path: str) -> bytes:
         """The verified content."""
+        self.verify(path)
         kept = self._kept.get(path)
-        if kept is not None:
-            return kept
-        self.digest(path)
-        return self._load(self._pinned[path])
+        return self._load(self._pinned[path]) if kept is None else kept
 
     def open(self, path: str) -> BinaryIO:
         """A readable file of the verified content: private to this process, so it stays verified."""
@@ -96,7 +92,7 @@ class Inputs:
         if self._blobs is not None and item.sha256 in self._blobs:
             return self._blobs.read(item.sha256)
         if self._root is None:
-            raise InputError(f"{item.path} is not in the bundle", "name its folder with --source")
+            raise InputError(f"the folder of {item.path} is not known", "name it with --source")
         content = _read(self._root, item)
         if len(content) != item.size or hashlib.sha256(content).hexdigest() != item.sha256:
             found = hashlib.sha256(content).hexdigest()

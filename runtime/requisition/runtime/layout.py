@@ -70,8 +70,8 @@ class StateDir:
 
 
 def new_run_id(now: datetime) -> str:
-    """Sortable by time, unique by chance: `20261120T153000Z-1f2e3d4c`."""
-    return f"{now.astimezone(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
+    """Sortable by time to the microsecond, unique by chance: `20261120T153000.123456Z-1f2e`."""
+    return f"{now.astimezone(UTC):%Y%m%dT%H%M%S.%fZ}-{secrets.token_hex(2)}"
 
 
 def write_durably(path: str, data: bytes) -> None:

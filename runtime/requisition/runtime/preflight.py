@@ -13,8 +13,7 @@ from msgspec import Struct
 
 from requisition.runtime.conflicts import Conflict, conflicts_of, remedy
 from requisition.runtime.host import Known, RealHost
-from requisition.runtime.hydrate import Bound, Hydrated, path_slots, typed_slots
-from requisition.runtime.root import Escapes
+from requisition.runtime.hydrate import Bound, Hydrated, slot_names, typed_slots
 from requisition.runtime.values import Unresolved, Values
 from requisition.schemas.diagnostic import BadInput, Diagnostic
 from requisition.schemas.document import ConflictPolicy
@@ -35,11 +34,14 @@ class Prospect(Struct, frozen=True, gc=False):
 
 
 class Report(Struct):
-    """Preflight of a whole order: `prospects` by node index; nodes in bodies have none."""
+    """Preflight of a whole order: `prospects` by node index; nodes in bodies have none. `unsettled` is the
+    first node that may change anything at all: later phases cannot be foreseen past it."""
 
     prospects: dict[int, Prospect]
     findings: list[Diagnostic]
     conflicts: list[Diagnostic]
+    unsettled: str = ""
+    unsettled_phase: int = -1
 
     def counts(self) -> dict[str, int]:
         """How many nodes would change, are as wanted, or cannot be known."""
@@ -110,7 +112,7 @@ def preflight(
     graph: Hydrated, host: PreflightHost, values: Values, policy: ConflictPolicy, only: frozenset[int] | None
 ) -> Report:
     """Observe everything. `values` gains the outputs that are known before the run."""
-    report = Report({}, list(host.inputs.verify_all()), [])
+    report = Report({}, [], [])
     forward = [phase.kind == "forward" for phase in graph.order.phases]
     for index in graph.sequence:
         one = graph.bound[index]
@@ -118,20 +120,37 @@ def preflight(
             continue
         if one.node.elevate and os.geteuid() != 0:
             report.findings.append(_elevation(one))
+        pending = _pending(one, graph, report)
+        if pending and one.action is not None and one.action.spec.effect == "outside":
+            report.prospects[index] = Prospect("unknown", f"it depends on what {pending} does")
+            continue
         try:
             prospect = observe(one, host, values)
         except BadInput as failure:
             report.findings.extend(failure.diagnostics)
             continue
-        except (ActionError, Escapes) as error:
-            report.findings.append(_finding(one, error))
-            continue
+        except ActionError as error:
+            if not pending:
+                report.findings.append(_finding(one, error))
+                continue
+            prospect = Prospect("unknown", f"it depends on what {pending} does")
         report.prospects[index] = prospect
+        if prospect.status != "unchanged" and not report.unsettled and _reaches_out(one):
+            report.unsettled, report.unsettled_phase = one.node.id, one.phase
         for conflict in prospect.conflicts:
             if remedy(conflict, one.node.on_conflict or policy) == "stop":
                 report.conflicts.append(_conflict(one, conflict))
     report.findings.extend(_room(report, host))
     return report
+
+
+def _pending(one: Bound, graph: Hydrated, report: Report) -> str:
+    """A node before this one that is still to change something this one may look at; empty when none."""
+    for need in one.node.needs:
+        before = report.prospects.get(graph.by_id[need])
+        if before is not None and before.status != "unchanged":
+            return need
+    return report.unsettled if one.phase != report.unsettled_phase else ""
 
 
 def observe(one: Bound, host: PreflightHost, values: Values) -> Prospect:
@@ -155,9 +174,21 @@ def observe(one: Bound, host: PreflightHost, values: Values) -> Prospect:
         values.set_outputs(one.index, (), found.outputs)
     if isinstance(found, Satisfied):
         return Prospect("unchanged", found=found, reusable=True)
-    claims = any(slot.claims for slot in action.spec.slots)
-    conflicts = conflicts_of(found.files, lambda path: ours(host, path)) if claims and found.files else ()
-    return Prospect("change", found.reason, found, not host.unsaved and not conflicts, conflicts)
+    names = slot_names(action.spec)
+    for name in names.inputs:
+        source = getattr(slots, name)
+        if source:
+            host.inputs.verify(source)
+    conflicts = (
+        conflicts_of(found.files, lambda path: ours(host, path)) if names.claims and found.files else ()
+    )
+    reusable = not host.unsaved and not conflicts and len(found.files) == 1
+    return Prospect("change", found.reason, found, reusable, conflicts)
+
+
+def _reaches_out(one: Bound) -> bool:
+    """Whether the node may change more than the files it declares."""
+    return one.action is None or one.action.spec.effect == "outside"
 
 
 def ours(host: RealHost, path: str) -> bool:
@@ -170,7 +201,7 @@ def _probe(one: Bound, host: PreflightHost) -> tuple[Conflict, ...]:
     """Conflicts at the paths of a node whose content is not known yet."""
     assert one.action is not None
     found = []
-    for name in path_slots(one.action.spec):
+    for name in slot_names(one.action.spec).paths:
         slot, path = one.action.spec.slot(name), one.node.slots.get(name)
         if slot is None or not slot.claims or not isinstance(path, str):
             continue

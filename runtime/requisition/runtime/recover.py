@@ -19,6 +19,7 @@ from requisition.runtime.inputs import Inputs
 from requisition.runtime.journal import Intent, Record, Unwinding, read_journal
 from requisition.runtime.layout import StateDir
 from requisition.runtime.machine import boot_id, boot_time_ns
+from requisition.runtime.receipts import read_receipt
 from requisition.runtime.registry import Registry
 from requisition.runtime.replay import Replay, crash_window, replay
 from requisition.runtime.restore import CrashWindow, is_ours, is_prior, remove_temporaries
@@ -155,7 +156,11 @@ def reopen(request: Request, watch: Watch, info: RunInfo, resources: ExitStack, 
         raise BadInput.of(f"{info.run_id} has ended ({found.ended})", next="plan receipts shows it")
     run.started = found.begun.started
     run.stack = found.stack
-    run.ledger.nodes.update(found.node_runs())
+    if found.ended is not None and os.path.exists(f"{directory}/receipt.plan"):
+        earlier = read_receipt(f"{directory}/receipt.plan")
+        run.ledger.nodes.update({(node.node, node.scope): node for node in earlier.nodes})
+    else:
+        run.ledger.nodes.update(found.node_runs())
     window = crash_window(found, boot_id(), boot_time_ns(), time.time_ns(), assume=request.after_power_loss)
     return Reopened(run, found, run.make_host(RealHost), window)
 

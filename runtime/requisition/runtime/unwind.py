@@ -96,7 +96,8 @@ class Unwinder:
         self._twice = _paths_changed_twice(stack.entries)
 
     def unwind(self, down_to: int = 0) -> bool:
-        """Take back every entry above `down_to` that was not yet; True when all of it succeeded."""
+        """Take back every entry above `down_to` that was not yet; True when no undo failed. What cannot be
+        undone at all is reported, and is no failure of the unwind."""
         stack, clean, pending = self._stack, True, 0
         for at in range(len(stack.entries) - 1, down_to - 1, -1):
             entry, position = stack.entries[at], stack.positions[at]
@@ -106,7 +107,7 @@ class Unwinder:
             if position in stack.undone or position not in stack.begun:
                 continue
             status = self._undo(entry)
-            clean = clean and status == "done"
+            clean = clean and status != "failed"
             stack.undone.add(position)
             self._record(Undone(position, status))
             pending += 1

@@ -10,7 +10,6 @@ from requisition.stdlib.action import (
     BaseAction,
     Change,
     Done,
-    NotCompensable,
     Satisfied,
     UndoConflict,
     action,
@@ -32,6 +31,9 @@ class ExecSlots(Struct, frozen=True):
     unless: Annotated[list[str], slot("strings", "not run when this command succeeds")] = []
     undo: Annotated[list[str], slot("strings", "command that takes the effect back")] = []
     ok_codes: Annotated[list[int], slot("any", "exit statuses that count as success; none given: 0")] = []
+    checks_only: Annotated[
+        bool, slot("bool", "it looks and changes nothing, so there is nothing to undo")
+    ] = False
     shell: Annotated[bool, slot("bool", "run the single argument as a script of /bin/sh")] = False
 
 
@@ -64,7 +66,9 @@ class Exec(BaseAction[ExecSlots]):
             return Satisfied(nothing)
         if slots.unless and host.run(slots.unless, cwd=_cwd(host, slots), env=slots.env).status == 0:
             return Satisfied(nothing)
-        undo = {"argv": slots.undo, "cwd": _cwd(host, slots), "env": slots.env} if slots.undo else None
+        undo: dict[str, Any] | None = {} if slots.checks_only else None
+        if slots.undo:
+            undo = {"argv": slots.undo, "cwd": _cwd(host, slots), "env": slots.env}
         return Change("runs " + slots.argv[0].rpartition("/")[2][:40], undo=undo)
 
     def do(self, host: Host, slots: ExecSlots, change: Change) -> Done:
@@ -83,9 +87,9 @@ class Exec(BaseAction[ExecSlots]):
         )
 
     def undo(self, host: Host, undo: Any) -> None:
-        """Run the undo command."""
+        """Run the undo command, if there is anything to undo."""
         if not undo:
-            raise NotCompensable("shell.exec has no undo command")
+            return
         done = _run(host, undo["argv"], undo["env"], undo["cwd"], b"", 0)
         if done.status != 0:
             raise UndoConflict(f"the undo command ended with {_status(done)}: {_excerpt(done)}")
