@@ -18,8 +18,15 @@ MAX_DEPTH = 64
 
 T = TypeVar("T")
 Path = tuple[str | int, ...]
-Positions = dict[Path, tuple[int, int]]
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class Positions(dict[Path, tuple[int, int]]):
+    """Line and column (from 1) of every value by its path; of keys in `of_keys`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.of_keys: dict[Path, tuple[int, int]] = {}
 
 
 class BadYaml(BadInput):
@@ -30,7 +37,7 @@ def load(text: bytes | str, file: str, *, limit: int = MAX_BYTES) -> tuple[Any, 
     """(value, position of every path as 1-based line and column). Raises BadYaml."""
     if len(text) > limit:
         raise BadYaml.of(f"the file is larger than {limit} bytes", where=file)
-    positions: Positions = {}
+    positions = Positions()
     try:
         return _Reader(text, file, positions).document(), positions
     except yaml.YAMLError as error:
@@ -115,7 +122,7 @@ class _Reader:
                 raise self._bad("merge keys are not allowed", event)
             if key in found:
                 raise self._bad(f"the key {key!r} stands here twice", event)
-            self._positions[*path, key] = _place(event)
+            self._positions.of_keys[*path, key] = _place(event)
             found[key] = self._value((*path, key), depth + 1)
         self._events.get_event()
         return found
@@ -180,7 +187,7 @@ def _unknown_keys(value: Any, kind: Any, path: Path, positions: Positions, file:
                 found += _unknown_keys(inner, fields[key], (*path, key), positions, file)
                 continue
             near = difflib.get_close_matches(key, fields, 1)
-            line, column = _nearest((*path, key), positions)
+            line, column = positions.of_keys[*path, key]
             found.append(
                 Diagnostic(
                     what=f"unknown key {key!r}",

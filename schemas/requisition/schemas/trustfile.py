@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from msgspec import Struct, field
 
 from requisition.schemas import keys, strictyaml
-from requisition.schemas.diagnostic import BadInput, Diagnostic
+from requisition.schemas.diagnostic import BadInput, Diagnostic, Refused
 from requisition.schemas.keys import PublicKey
 from requisition.schemas.sshsig import NAMESPACE
 
@@ -62,7 +62,7 @@ class Trust(Struct, frozen=True):
 
 
 def load_trust(path: str) -> Trust:
-    """Read the policy. Raises BadInput for mistakes, and when others than the owner may write the file."""
+    """Read the policy. Raises BadInput for mistakes, Refused when others may write the file."""
     try:
         with open(path, "rb") as file:
             info = os.fstat(file.fileno())
@@ -72,7 +72,7 @@ def load_trust(path: str) -> Trust:
             f"the trust policy cannot be read: {error.strerror}", where=path, next="plan trust init makes one"
         ) from error
     if info.st_mode & 0o022 or info.st_uid not in (0, os.geteuid()):
-        raise BadInput.of(
+        raise Refused.of(
             "others may change this trust policy",
             where=path,
             why="whoever can write it decides what runs here",
@@ -93,6 +93,7 @@ def parse_trust(text: bytes | str, where: str) -> Trust:
             trusted.append(_trusted(name, entry, where))
         except BadInput as failure:
             findings.extend(failure.diagnostics)
+    findings.extend(_same_keys(trusted, where))
     for role, count in found.require.items():
         having = sum(1 for key in trusted if role in key.roles)
         if count < 0 or (count > having and not findings):
@@ -108,6 +109,18 @@ def parse_trust(text: bytes | str, where: str) -> Trust:
     if findings:
         raise BadInput(findings)
     return Trust(tuple(trusted), dict(found.require), found.max_serial_jump, where)
+
+
+def _same_keys(trusted: list[TrustedKey], where: str) -> list[Diagnostic]:
+    """One key under two names would be revoked under one and good under the other."""
+    names: dict[bytes, str] = {}
+    found = []
+    for key in trusted:
+        first = names.setdefault(key.public.identity, key.name)
+        if first != key.name:
+            what = f"{first!r} and {key.name!r} are the same key"
+            found.append(Diagnostic(what=what, where=where, next="give it one name, with all its roles"))
+    return found
 
 
 def _trusted(name: str, entry: KeyEntry, where: str) -> TrustedKey:

@@ -1,0 +1,122 @@
+"""Keys as people have them, checked against the real ssh-keygen and gpg."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from requisition.schemas import keys, signing, sshsig, trustfile
+from requisition.schemas.diagnostic import BadInput
+from requisition.schemas.envelope import Signature
+
+MESSAGE = b"DSSEv1 0  5 hello"
+
+
+def no_passphrase(name: str) -> bytes:
+    raise AssertionError(f"no passphrase is needed for {name}")
+
+
+def test_a_new_key_is_private_and_never_replaces_one(tmp_path: Path) -> None:
+    path, public = signing.new_key(str(tmp_path), "me", b"open sesame")
+    assert os.stat(path).st_mode & 0o777 == 0o600
+    signature = signing.load_signer(path, lambda name: b"open sesame").sign(MESSAGE)
+    assert keys.parse_public_key(Path(path + ".pub").read_text(), path).verify(signature, MESSAGE)
+    assert not public.verify(signature, MESSAGE + b"!")
+    with pytest.raises(BadInput, match="there is a key of that name"):
+        signing.new_key(str(tmp_path), "me")
+    with pytest.raises(BadInput, match="cannot be opened"):
+        signing.load_signer(path, lambda name: b"wrong")
+
+
+def test_a_private_key_that_others_can_read_is_not_used(tmp_path: Path) -> None:
+    path, _ = signing.new_key(str(tmp_path), "me")
+    os.chmod(path, 0o644)
+    with pytest.raises(BadInput, match="others can read"):
+        signing.load_signer(path, no_passphrase)
+
+
+needs_ssh = pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="ssh-keygen is not installed")
+
+
+@pytest.fixture
+def ssh_key(tmp_path: Path) -> str:
+    path = str(tmp_path / "id")
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "me", "-f", path], check=True)
+    return path
+
+
+@needs_ssh
+def test_ssh_keygen_verifies_what_we_sign(tmp_path: Path, ssh_key: str) -> None:
+    signature = signing.load_signer(ssh_key, no_passphrase).sign(MESSAGE)
+    (tmp_path / "sig").write_text(sshsig.armor(signature.sig))
+    (tmp_path / "allowed").write_text("me " + Path(ssh_key + ".pub").read_text())
+    command = ["ssh-keygen", "-Y", "verify", "-f", f"{tmp_path}/allowed", "-I", "me", "-n", sshsig.NAMESPACE]
+    subprocess.run([*command, "-s", f"{tmp_path}/sig"], input=MESSAGE, check=True, capture_output=True)
+
+
+@needs_ssh
+@pytest.mark.parametrize(("namespace", "good"), [(sshsig.NAMESPACE, True), ("git", False)])
+def test_we_verify_what_ssh_keygen_signs_for_our_purpose_only(
+    ssh_key: str, namespace: str, good: bool
+) -> None:
+    command = ["ssh-keygen", "-q", "-Y", "sign", "-n", namespace, "-f", ssh_key]
+    armored = subprocess.run(command, input=MESSAGE, check=True, capture_output=True).stdout.decode()
+    public = keys.parse_public_key(Path(ssh_key + ".pub").read_text(), "")
+    assert public.verify(Signature("", "sshsig", sshsig.unarmor(armored)), MESSAGE) is good
+
+
+@needs_ssh
+def test_a_public_key_file_signs_through_ssh_keygen(ssh_key: str) -> None:
+    signer = signing.load_signer(ssh_key + ".pub", no_passphrase)
+    assert signer.public.verify(signer.sign(MESSAGE), MESSAGE)
+
+
+@needs_ssh
+def test_the_key_id_is_what_ssh_keygen_shows(ssh_key: str) -> None:
+    shown = subprocess.run(["ssh-keygen", "-l", "-f", ssh_key], check=True, capture_output=True).stdout
+    assert keys.parse_public_key(Path(ssh_key + ".pub").read_text(), "").keyid in shown.decode()
+
+
+@pytest.mark.skipif(shutil.which("gpg") is None, reason="gpg is not installed")
+def test_a_gnupg_key_signs_and_its_signature_verifies(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path_factory.mktemp("g")
+    home.chmod(0o700)
+    monkeypatch.setenv("GNUPGHOME", str(home))
+    new = ["gpg", "--batch", "--passphrase", "", "--quick-gen-key", "me <me@localhost>", "ed25519", "sign"]
+    subprocess.run(new, check=True, capture_output=True)
+    try:
+        listed = subprocess.run(["gpg", "--list-keys", "--with-colons"], check=True, capture_output=True)
+        fingerprint = next(x for x in listed.stdout.decode().splitlines() if x.startswith("fpr")).split(":")[
+            9
+        ]
+        signer = signing.load_signer(f"gpg:{fingerprint.lower()}", no_passphrase)
+        signature = signer.sign(MESSAGE)
+        public = keys.parse_public_key(signer.public.openssh(), "trust.yaml")
+        assert public.verify(signature, MESSAGE)
+        assert not public.verify(signature, MESSAGE + b"!")
+    finally:
+        subprocess.run(["gpgconf", "--kill", "all"], check=False)
+
+
+def test_one_key_in_two_forms_has_one_identity(tmp_path: Path) -> None:
+    path, public = signing.new_key(str(tmp_path), "me")
+    command = ["openssl", "pkey", "-in", path, "-pubout"]
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not installed")
+    pem = subprocess.run(command, check=True, capture_output=True).stdout.decode()
+    assert keys.parse_public_key(pem, "").identity == public.identity
+
+
+def test_allowed_signers_come_in_with_their_dates_and_purposes(tmp_path: Path) -> None:
+    _, public = signing.new_key(str(tmp_path), "me")
+    line = public.openssh()
+    text = f'# team\nann {line}\nbob namespaces="git" {line}\ncat namespaces="order@requisition",valid-before="20270101Z" {line}\n'
+    found = trustfile.import_allowed_signers(text, "allowed_signers", ("author",))
+    assert list(found) == ["ann", "cat"]
+    assert found["cat"].expires == "2027-01-01T00:00:00Z"
+    with pytest.raises(BadInput, match="certificate authorities"):
+        trustfile.import_allowed_signers(f"ann cert-authority {line}", "allowed_signers", ("author",))
