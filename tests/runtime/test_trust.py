@@ -9,8 +9,8 @@ from requisition.schemas import orderfile
 from requisition.schemas.diagnostic import BadInput, Failure, Refused
 from requisition.schemas.document import Order
 from requisition.schemas.trustfile import load_trust
-from support.orders import order, sign, signed
 from support.refusals import CASES, NOW, World, build
+from support.sealed import order, sign, signed
 
 
 def decide(world: World) -> Order:

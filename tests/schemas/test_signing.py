@@ -114,7 +114,8 @@ def test_one_key_in_two_forms_has_one_identity(tmp_path: Path) -> None:
 def test_allowed_signers_come_in_with_their_dates_and_purposes(tmp_path: Path) -> None:
     _, public = signing.new_key(str(tmp_path), "me")
     line = public.openssh()
-    text = f'# team\nann {line}\nbob namespaces="git" {line}\ncat namespaces="order@requisition",valid-before="20270101Z" {line}\n'
+    text = f'# team\nann {line}\nbob namespaces="git" {line}\n'
+    text += f'cat namespaces="order@requisition",valid-before="20270101Z" {line}\n'
     found = trustfile.import_allowed_signers(text, "allowed_signers", ("author",))
     assert list(found) == ["ann", "cat"]
     assert found["cat"].expires == "2027-01-01T00:00:00Z"

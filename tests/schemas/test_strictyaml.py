@@ -20,7 +20,8 @@ class Manifest(Struct, forbid_unknown_fields=True):
 
 @pytest.mark.parametrize(
     ("text", "value"),
-    [("yes", "yes"), ("on", "on"), ("0o17", "0o17"), ("017", "017"), ("12:30", "12:30"), ("1.10", "1.10"),
+    [("yes", "yes"), ("on", "on"), ("0o17", "0o17"), ("017", "017"), ("12:30", "12:30"),
+     ("1.10", "1.10"),
      ("2026-01-01", "2026-01-01"), ("true", True), ("null", None), ("-3", -3), ("'1'", "1"), ("0x1F", "0x1F")],
 )  # fmt: skip
 def test_plain_scalars_mean_what_they_look_like(text: str, value: Any) -> None:
@@ -29,8 +30,10 @@ def test_plain_scalars_mean_what_they_look_like(text: str, value: Any) -> None:
 
 @pytest.mark.parametrize(
     ("text", "words"),
-    [("a: &x 1", "f:1:4: anchors"), ("a: *x", "aliases"), ("a: !!str 1", "f:1:4: tags"), ("<<: {}", "merge keys"),
-     ("a: 1\na: 2", "f:2:1: the key 'a' stands here twice"), ("[" * 99, "nested deeper"), ("a: 1\n---\nb: 1", "one doc"),
+    [("a: &x 1", "f:1:4: anchors"), ("a: *x", "aliases"), ("a: !!str 1", "f:1:4: tags"),
+     ("<<: {}", "merge keys"),
+     ("a: 1\na: 2", "f:2:1: the key 'a' stands here twice"), ("[" * 99, "nested deeper"),
+     ("a: 1\n---\nb: 1", "one doc"),
      ("? [a]\n: 1", "a key must be"), ("a: [1", "not YAML"), ("a: '\x00'", "YAML")],
 )  # fmt: skip
 def test_what_is_outside_of_the_subset_is_refused_with_its_place(text: str, words: str) -> None:

@@ -3,7 +3,7 @@
 import os
 
 from requisition.schemas import orderfile
-from support.orders import signed
+from support.sealed import signed
 
 FOLDER = os.path.join(os.path.dirname(os.path.dirname(__file__)), "schemas", "golden")
 

@@ -17,7 +17,7 @@ from requisition.schemas import orderfile, sshsig
 from requisition.schemas.document import Context, Input, Node, Platform
 from requisition.schemas.envelope import RECEIPT_TYPE, Signature, pae
 from requisition.schemas.orderfile import Sealed
-from support.orders import private, public, sign, signed
+from support.sealed import private, public, sign, signed
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 
@@ -218,16 +218,28 @@ def _twice(method: str, keyid: str = "") -> Callable[[], Sealed]:
     return make
 
 
-_TWO = {"alice": "roles: [author]", "bob": "roles: [author]"}
+_AUTHOR = "roles: [author]"
 case("an expired key", "the key expired", _policy(alice="expires: 2026-01-01T00:00:00Z"))
 case("a key expiring now", "the key expired", _policy(alice="expires: 2026-06-01T00:00:00Z"))
 case("a key not yet valid", "valid from", _policy(alice="not_before: 2026-07-01T00:00:00Z"))
 case("a revoked key", "the key is revoked", _policy(alice="revoked: true"))
 case("only a reviewer signed", "'author'", _policy(alice="roles: [reviewer]", bob="roles: [author]"))
-case("one of two signatures", "1 more", _policy("{author: 2}", **_TWO))
-case("one key twice", "counts once", _policy("{author: 2}", sealed=_twice("ed25519"), **_TWO))
-case("one key under two ids", "counts once", _policy("{author: 2}", sealed=_twice("ed25519", "x"), **_TWO))
-case("one key by two methods", "counts once", _policy("{author: 2}", sealed=_twice("sshsig"), **_TWO))
+case("one of two signatures", "1 more", _policy("{author: 2}", alice=_AUTHOR, bob=_AUTHOR))
+case(
+    "one key twice",
+    "counts once",
+    _policy("{author: 2}", sealed=_twice("ed25519"), alice=_AUTHOR, bob=_AUTHOR),
+)
+case(
+    "one key under two ids",
+    "counts once",
+    _policy("{author: 2}", sealed=_twice("ed25519", "x"), alice=_AUTHOR, bob=_AUTHOR),
+)
+case(
+    "one key by two methods",
+    "counts once",
+    _policy("{author: 2}", sealed=_twice("sshsig"), alice=_AUTHOR, bob=_AUTHOR),
+)
 case(
     "the author reviews himself",
     "1 more",
