@@ -22,7 +22,8 @@ class Manifest(Struct, forbid_unknown_fields=True):
     ("text", "value"),
     [("yes", "yes"), ("on", "on"), ("0o17", "0o17"), ("017", "017"), ("12:30", "12:30"),
      ("1.10", "1.10"),
-     ("2026-01-01", "2026-01-01"), ("true", True), ("null", None), ("-3", -3), ("'1'", "1"), ("0x1F", "0x1F")],
+     ("2026-01-01", "2026-01-01"), ("true", True), ("null", None),
+     ("-3", -3), ("'1'", "1"), ("0x1F", "0x1F")],
 )  # fmt: skip
 def test_plain_scalars_mean_what_they_look_like(text: str, value: Any) -> None:
     assert strictyaml.load(f"a: {text}\n", "f")[0] == {"a": value}
