@@ -179,7 +179,7 @@ def _serial(order: Order, place: Place, trust: Trust | None) -> list[Finding]:
     if order.serial < place.last_serial and not place.allow_downgrade:
         return [
             (
-                f"the order's serial {order.serial} is lower than {place.last_serial}, which was applied here",
+                f"the order's serial {order.serial} is lower than {place.last_serial}, applied here before",
                 "an older order would bring back what was mended since",
                 "build with a higher serial; or, if going back is meant, --allow-downgrade",
             )
