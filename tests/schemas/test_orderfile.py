@@ -31,7 +31,26 @@ def check(sealed: Sealed) -> None:
 
 
 text = st.text(max_size=40) | st.sampled_from(
-    ["yes", "~", "1.5", "a\nb\n", " a\n\nb", "x: y", "- a", "#", "..."]
+    [
+        "yes",
+        "~",
+        "1.5",
+        "a\nb\n",
+        " a\n\nb",
+        "x: y",
+        "- a",
+        "#",
+        "...",
+        "@x",
+        "%",
+        "=",
+        "`",
+        "&a",
+        "*a",
+        "!t",
+        "?",
+        "|",
+    ]
 )
 values = st.recursive(
     st.none() | st.booleans() | st.integers(-(1 << 53), 1 << 53) | text,

@@ -29,7 +29,7 @@ _ORDER = """
 """.split()  # noqa: SIM905  (a list of words reads better so)
 _RANK = {name: rank for rank, name in enumerate(_ORDER)}
 _LATE = ("phases", "nodes", "inputs", "collisions", "secrets", "order", "rollback", "summary")
-_PLAIN = re.compile(r"[A-Za-z_/.$@][A-Za-z0-9_/.$@+%=~-]*(?::[A-Za-z0-9_/.$@+%=~-]+)*\Z")
+_PLAIN = re.compile(r"[A-Za-z_/.$][A-Za-z0-9_/.$@+%=~-]*(?::[A-Za-z0-9_/.$@+%=~-]+)*\Z")
 _WORDS = frozenset({"true", "false", "null", "yes", "no", "on", "off", "y", "n", "~"})
 _LINE = 100
 
