@@ -298,7 +298,7 @@ class Executor:
         prospect = None if fresh or scope or self._outside else self._prospects.get(one.index)
         if prospect is not None and prospect.reusable and prospect.found is not None:
             path = one.node.slots.get("path")
-            if path.__class__ is not str or self.graph.writers[path] == 1:
+            if path.__class__ is not str or self.graph.writers.get(path, 1) == 1:
                 return self._sort_out(one, scope, one.slots, prospect.found)
         try:
             slots = one.slots or typed_slots(one.node, _action(one), self.values.resolve(one.node, scope))

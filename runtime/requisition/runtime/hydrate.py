@@ -42,7 +42,7 @@ class Hydrated(Struct):
     """The whole graph. `waits[i]` counts the nodes of i's own phase that must be done before i, and
     `then[i]` lists those of its own phase that wait for i; `consumed` are the nodes whose outputs
     someone refers to. `sequence` is one order in which all arrows point forward; `writers` counts the
-    nodes that name a path as their `path`; `gathers` maps a body to the gather that runs it."""
+    nodes that name a path; `gathers` maps a body to the gather that runs it."""
 
     order: Order
     bound: list[Bound]
@@ -75,9 +75,11 @@ def hydrate(order: Order, registry: Registry) -> Hydrated:
             continue
         members[one.phase].append(index)
         bound.append(one)
-        path = node.slots.get("path")
-        if path.__class__ is str:
-            writers[path] = writers.get(path, 0) + 1
+        if one.action is not None:
+            for name in slot_names(one.action.spec).paths:
+                path = node.slots.get(name)
+                if path.__class__ is str:
+                    writers[path] = writers.get(path, 0) + 1
     if findings:
         raise BadInput(findings)
     waits, then = _arrows(order, bound, by_id)

@@ -9,6 +9,7 @@ import os
 from collections.abc import Mapping
 from typing import Any, Literal
 
+import msgspec
 from msgspec import Struct
 
 from requisition.runtime.conflicts import Conflict, conflicts_of, remedy
@@ -35,13 +36,16 @@ class Prospect(Struct, frozen=True, gc=False):
 
 class Report(Struct):
     """Preflight of a whole order: `prospects` by node index; nodes in bodies have none. `unsettled` is the
-    first node that may change anything at all: later phases cannot be foreseen past it."""
+    first node that may change anything at all: later phases cannot be foreseen past it. `touched` and
+    `above` map paths that are to change, and their parents, to the node that changes them."""
 
     prospects: dict[int, Prospect]
     findings: list[Diagnostic]
     conflicts: list[Diagnostic]
     unsettled: str = ""
     unsettled_phase: int = -1
+    touched: dict[str, str] = {}
+    above: dict[str, str] = {}
 
     def counts(self) -> dict[str, int]:
         """How many nodes would change, are as wanted, or cannot be known."""
@@ -120,28 +124,44 @@ def preflight(
             continue
         if one.node.elevate and os.geteuid() != 0:
             report.findings.append(_elevation(one))
-        pending = _pending(one, graph, report)
-        if pending and one.action is not None and one.action.spec.effect == "outside":
-            report.prospects[index] = Prospect("unknown", f"it depends on what {pending} does")
+        found = _foresee(one, graph, host, values, report)
+        if found is None:
             continue
-        try:
-            prospect = observe(one, host, values)
-        except BadInput as failure:
-            report.findings.extend(failure.diagnostics)
-            continue
-        except ActionError as error:
-            if not pending:
-                report.findings.append(_finding(one, error))
-                continue
-            prospect = Prospect("unknown", f"it depends on what {pending} does")
-        report.prospects[index] = prospect
-        if prospect.status != "unchanged" and not report.unsettled and _reaches_out(one):
-            report.unsettled, report.unsettled_phase = one.node.id, one.phase
+        prospect = report.prospects[index] = found
+        if prospect.status != "unchanged":
+            _touch(one, prospect, report)
+            if not report.unsettled and _reaches_out(one):
+                report.unsettled, report.unsettled_phase = one.node.id, one.phase
         for conflict in prospect.conflicts:
             if remedy(conflict, one.node.on_conflict or policy) == "stop":
                 report.conflicts.append(_conflict(one, conflict))
     report.findings.extend(_room(report, host))
     return report
+
+
+def _foresee(
+    one: Bound, graph: Hydrated, host: PreflightHost, values: Values, report: Report
+) -> Prospect | None:
+    """What one node would do, given what those before it are to change; None when that is a finding."""
+    pending = ""
+    if one.action is not None and one.action.spec.effect == "outside":
+        pending = _pending(one, graph, report)
+        if pending:
+            return Prospect("unknown", f"it depends on what {pending} does")
+    try:
+        prospect = observe(one, host, values)
+    except BadInput as failure:
+        report.findings.extend(failure.diagnostics)
+        return None
+    except ActionError as error:
+        pending = _pending(one, graph, report)
+        if pending:
+            return Prospect("unknown", f"it depends on what {pending} does")
+        report.findings.append(_finding(one, error))
+        return None
+    if prospect.status == "unchanged" and _toucher(one, report):
+        return msgspec.structs.replace(prospect, reusable=False)
+    return prospect
 
 
 def _pending(one: Bound, graph: Hydrated, report: Report) -> str:
@@ -150,7 +170,41 @@ def _pending(one: Bound, graph: Hydrated, report: Report) -> str:
         before = report.prospects.get(graph.by_id[need])
         if before is not None and before.status != "unchanged":
             return need
-    return report.unsettled if one.phase != report.unsettled_phase else ""
+    if report.unsettled and one.phase != report.unsettled_phase:
+        return report.unsettled
+    return _toucher(one, report)
+
+
+def _toucher(one: Bound, report: Report) -> str:
+    """The node that is to change one of this one's paths, or what lies above or below it."""
+    if not report.touched or one.action is None:
+        return ""
+    for name in slot_names(one.action.spec).paths:
+        path = one.node.slots.get(name)
+        if not isinstance(path, str):
+            continue
+        if path in report.above:
+            return report.above[path]
+        while path:
+            if path in report.touched:
+                return report.touched[path]
+            path = path.rpartition("/")[0]
+    return ""
+
+
+def _touch(one: Bound, prospect: Prospect, report: Report) -> None:
+    """Remember what a node is to change. Parents are only remembered for nodes that take things away."""
+    files = prospect.found.files if isinstance(prospect.found, Change) else ()
+    paths = [change.path for change in files]
+    if one.action is not None and not files:
+        slots = (one.node.slots.get(name) for name in slot_names(one.action.spec).paths)
+        paths = [path for path in slots if isinstance(path, str)]
+    for path in paths:
+        report.touched.setdefault(path, one.node.id)
+        parent = path.rpartition("/")[0]
+        while parent and parent not in report.above:
+            report.above[parent] = one.node.id
+            parent = parent.rpartition("/")[0]
 
 
 def observe(one: Bound, host: PreflightHost, values: Values) -> Prospect:

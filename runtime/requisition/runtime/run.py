@@ -156,6 +156,17 @@ class Run:
         copy = f"{self.directory}/order{os.path.splitext(request.order_path)[1]}"
         shutil.copyfile(request.order_path, copy)
         _sync_file(copy)
+        self.info = RunInfo(
+            self.run_id,
+            request.verb,
+            order.context.package,
+            order.name,
+            self.checksum,
+            self.ground.root.path,
+            source_root,
+            self.started,
+        )
+        write_durably(f"{self.directory}/run.json", msgspec.json.encode(self.info))
         self._open_journal()
         self.journal.commit(
             [
@@ -172,17 +183,6 @@ class Run:
                 )
             ]
         )
-        self.info = RunInfo(
-            self.run_id,
-            request.verb,
-            order.context.package,
-            order.name,
-            self.checksum,
-            self.ground.root.path,
-            source_root,
-            self.started,
-        )
-        write_durably(f"{self.directory}/run.json", msgspec.json.encode(self.info))
         sync_directory(os.path.dirname(self.directory))
         head = self.ground.view.head
         serials = {**head.serials, order.context.package: max(order.serial, self._serial())}

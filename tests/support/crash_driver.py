@@ -1,0 +1,203 @@
+"""Kills the runtime at chosen journal records and checks what rollback and resume make of it.
+
+Run as a program of its own, single-threaded, with the runtime imported once: each run is a forked child
+that executes the runtime's real `main` on real pipes. `Journal` is patched to die, nothing else.
+
+    python -m support.crash_driver FOLDER FIRST LAST STEP
+"""
+
+import json
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from requisition.runtime import (
+    __main__ as runtime,
+)
+from requisition.runtime import (
+    journal,
+)
+from requisition.runtime.frames import Request
+from support.orders import OrderBuilder
+from support.process import encoded, parse, request
+from support.trees import build, snapshot
+
+NODES = 200
+
+
+def mixed_order(folder: Path) -> Path:
+    """An order of NODES nodes of all file actions, over a tree that is not empty."""
+    root = folder / "root"
+    old = {f"old{n}": (b"old %d\n" % n, 0o640) for n in range(20)}
+    build(
+        root,
+        {
+            "etc": old | {"keep": b"untouched\n", "l": ("link", "keep")},
+            "gone": {"a": b"1", "b": {"c": b"2", "empty": {}}, "l": ("link", "a")},
+            "move": {f"m{n}": b"moved %d" % n for n in range(10)},
+            "srv": {},
+        },
+    )
+    order = OrderBuilder(folder / "package", root)
+    template = order.input("t.tmpl", b"port = {{ port }}\n")
+    for number in range(20):
+        made = order.node("file.mkdir", path=f"/srv/d{number}", mode=0o750)
+        for inner in range(4):
+            source = order.input(f"f{number}-{inner}", b"%d-%d " % (number, inner) * 40)
+            order.node("file.copy", source=source, path=f"/srv/d{number}/c{inner}", needs=[made])
+        order.node("file.link", target="c0", path=f"/srv/d{number}/l", needs=[made])
+        order.node(
+            "template.render", source=template, data={"port": number}, path=f"/srv/d{number}/t", needs=[made]
+        )
+    for number in range(20):
+        order.node("file.write", content=f"new {number}\n", path=f"/etc/old{number}", phase="provision")
+    for number in range(10):
+        order.node("file.rename", source=f"/move/m{number}", path=f"/move/n{number}", phase="provision")
+        order.node("file.chmod", path=f"/srv/d{number}/c1", mode=0o600, phase="provision")
+    order.node("file.backup", path="/etc/keep", phase="provision")
+    order.node("file.unlink", path="/etc/l", phase="provision")
+    order.node("file.remove", path="/gone", recursive=True, phase="provision")
+    while len(order.nodes) < NODES:
+        number = len(order.nodes)
+        order.node("file.write", content="x" * number, path=f"/etc/n{number}", phase="verify")
+    return order.write()
+
+
+class Killer:
+    """Dies right after the given record (from 1) is durable; with `group`, many records a commit as usual."""
+
+    def __init__(self, position: int):
+        self.left = position
+
+    def install(self) -> None:
+        real_commit, real_note = journal.Journal.commit, journal.Journal.note
+
+        def commit(this, records=()):
+            records = list(records)
+            if self.left > len(records):
+                self.left -= len(records)
+                return real_commit(this, records)
+            real_commit(this, records[: self.left])
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        def note(this, record):
+            real_note(this, record)
+            self.left -= 1
+            if self.left == 0:
+                real_commit(this)
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        journal.Journal.commit, journal.Journal.note = commit, note
+
+
+def in_child(asked: Request, prepare: Callable[[], None] = lambda: None):
+    """The runtime's main in a forked child; (answer, died by a signal)."""
+    with tempfile.TemporaryFile() as stdin, tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as err:
+        stdin.write(encoded(asked))
+        stdin.seek(0)
+        child = os.fork()
+        if child == 0:
+            for source, target in ((stdin, 0), (stdout, 1), (err, 2)):
+                os.dup2(source.fileno(), target)
+            sys.argv = ["plan-runtime"]
+            sys.stdin = open(0, "rb", closefd=False)  # noqa: SIM115
+            sys.stdin.buffer = sys.stdin
+            sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
+            code = 70
+            try:
+                prepare()
+                code = runtime.main()
+            finally:
+                sys.stderr.flush()
+                os._exit(code)
+        _, status = os.waitpid(child, 0)
+        stdout.seek(0)
+        err.seek(0)
+        answer = parse(stdout.read() if not os.WIFSIGNALED(status) else b"", status, err.read())
+        return answer, os.WIFSIGNALED(status)
+
+
+def fresh(folder: Path) -> tuple[Path, Path]:
+    shutil.rmtree(folder, ignore_errors=True)
+    return mixed_order(folder), folder / "state"
+
+
+def check_position(folder: Path, position: int) -> str:
+    """What went wrong when killed at this record; empty when nothing did, `end` past the last record."""
+    problems = []
+    for way in ("rollback", "resume"):
+        order, state = fresh(folder)
+        before = snapshot(folder / "root")
+        asked = request("apply", state, order, on_conflict="overwrite")
+        _, killed = in_child(asked, Killer(position).install)
+        if not killed:
+            return "end"
+        answer, _ = in_child(request(way, state))
+        after = snapshot(folder / "root", times=way == "rollback")
+        wanted = before if way == "rollback" else finished(folder.parent)
+        if way == "resume" and answer.status == "bad_input" and "ended" in answer.text:
+            pass  # killed after the last record: there is nothing left to resume
+        elif answer.status != "done":
+            problems.append(f"{way} at record {position}: {answer.status}: {answer.text[-600:]} {answer.stderr}")
+        if after != wanted:
+            differing = [k for k in after.keys() | wanted.keys() if after.get(k) != wanted.get(k)]
+            problems.append(f"{way} at record {position}: tree differs at {sorted(differing)[:6]}")
+    return "\n".join(problems)
+
+
+def check_twice(folder: Path, position: int) -> str:
+    """Killed at a record, then again at each record of the recovery, then recovered: every second position."""
+    problems = []
+    for way in ("rollback", "resume"):
+        for second in range(1, 100_000, 3):
+            order, state = fresh(folder)
+            before = snapshot(folder / "root")
+            _, killed = in_child(request("apply", state, order, on_conflict="overwrite"), Killer(position).install)
+            if not killed:
+                return "end" if second == 1 else "\n".join(problems)
+            _, again = in_child(request(way, state), Killer(second).install)
+            if not again:
+                break
+            answer, _ = in_child(request(way, state))
+            after = snapshot(folder / "root", times=way == "rollback")
+            wanted = before if way == "rollback" else finished(folder.parent)
+            over = answer.status == "bad_input" and ("ended" in answer.text or "rolled back already" in answer.text)
+            if (answer.status != "done" and not over) or after != wanted:
+                differing = sorted(k for k in after.keys() | wanted.keys() if after.get(k) != wanted.get(k))
+                problems.append(f"{way} {position}/{second}: {answer.status} {answer.text[-300:]} {differing[:5]}")
+    return "\n".join(problems)
+
+
+def finished(scratch: Path) -> dict[str, tuple]:
+    """The tree of an uninterrupted run, made once."""
+    if "tree" not in _finished:
+        order, state = fresh(scratch / "whole")
+        answer, _ = in_child(request("apply", state, order, on_conflict="overwrite"))
+        assert answer.status == "done", answer.text
+        _finished["tree"] = snapshot(scratch / "whole" / "root", times=False)
+    return _finished["tree"]
+
+
+_finished: dict[str, dict[str, tuple]] = {}
+
+
+def main() -> None:
+    folder, first, last, step = Path(sys.argv[1]), *map(int, sys.argv[2:5])
+    folder.mkdir(parents=True, exist_ok=True)
+    problems, checked = [], 0
+    for position in range(first, last, step):
+        found = (check_twice if "twice" in sys.argv else check_position)(folder / "work", position)
+        if found == "end":
+            break
+        checked += 1
+        if found:
+            problems.append(found)
+    print(json.dumps({"checked": checked, "problems": problems, "ended": found == "end"}))
+
+
+if __name__ == "__main__":
+    main()
