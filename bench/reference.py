@@ -20,6 +20,16 @@ from workload import TEMPLATE, items, template_data
 GROUP = 256
 
 
+def pin(package: str, count: int) -> None:
+    """The digests that an order would pin; made beforehand, as an order is."""
+    pins = {
+        item.source: hashlib.sha256(Path(package, item.source).read_bytes()).hexdigest()
+        for item in items(count)
+        if item.kind == "copy"
+    }
+    Path(package, "pins.json").write_text(json.dumps(pins))
+
+
 def main(package: str, target: str, count: int) -> None:
     os.umask(0)
     work = items(count)
