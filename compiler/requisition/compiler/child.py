@@ -1,0 +1,96 @@
+"""The evaluation child: a process with limits that checks and evaluates scripts, and answers once.
+
+It is started with nothing (no environment, no arguments, `/` as its folder), reads one job from stdin and
+writes one reply to stdout. A hostile script can at worst end this process.
+"""
+
+import os
+import resource
+import sys
+import threading
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from requisition.compiler.evaluate import Job, ScriptError, evaluate
+from requisition.compiler.recording import Recording
+from requisition.schemas.diagnostic import Diagnostic
+
+STACK_BYTES = 256 << 20
+
+
+class Task(Struct):
+    """A job, whether to check only, and the limits of the process."""
+
+    job: Job
+    check_only: bool
+    cpu_seconds: int
+    memory_bytes: int
+
+
+class Reply(Struct):
+    """What came of it: findings of the check, a recording, or Starlark's report of an error."""
+
+    findings: list[Diagnostic] = []
+    recording: Recording | None = None
+    error: str = ""
+
+
+def main() -> None:
+    """Entry point."""
+    task = msgspec.msgpack.decode(sys.stdin.buffer.read(), type=Task)
+    out = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    _limit(task)
+    threading.stack_size(STACK_BYTES)
+    replies: list[Reply] = []
+    worker = threading.Thread(target=lambda: replies.append(_work(task)))
+    worker.start()
+    worker.join()
+    if not replies:
+        sys.exit(70)
+    out.write(msgspec.msgpack.encode(replies[0]))
+    out.close()
+
+
+def _limit(task: Task) -> None:
+    for kind, value in (
+        (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_CPU, task.cpu_seconds),
+        (resource.RLIMIT_AS, task.memory_bytes),
+        (resource.RLIMIT_NOFILE, 64),
+        (resource.RLIMIT_FSIZE, 0),
+    ):
+        _, hard = resource.getrlimit(kind)
+        bound = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        resource.setrlimit(kind, (bound, bound))
+
+
+def _work(task: Task) -> Reply:
+    try:
+        findings = _check(task)
+        if task.check_only or any(one.severity == "error" for one in findings):
+            return Reply(findings)
+        return Reply(findings, evaluate(task.job))
+    except ScriptError as error:
+        return Reply([], None, error.text)
+    except MemoryError:
+        return Reply([], None, "error: out of memory")
+    except BaseException as error:  # noqa: BLE001  (a Rust panic is a BaseException; it becomes a report)
+        return Reply([], None, f"error: the evaluator failed: {_described(error)}")
+
+
+def _check(task: Task) -> list[Diagnostic]:
+    from requisition.compiler.check import check_files
+    from requisition.stdlib.catalogue import load
+
+    return list(check_files(task.job.files, load()))
+
+
+def _described(error: BaseException) -> Any:
+    return f"{type(error).__name__}: {str(error)[:200]}"
+
+
+if __name__ == "__main__":
+    main()

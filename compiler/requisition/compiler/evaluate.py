@@ -1,0 +1,138 @@
+"""Evaluation proper: runs in the child, calls no other house's code, sees no file, clock or environment.
+
+Every file is a module of its own, frozen once evaluated; `plan` and its companions are loaded into each
+before its own text, so that they are global everywhere and line numbers stay true.
+"""
+
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+import starlark
+from msgspec import Struct
+
+from requisition.compiler.prelude import CALLABLES, GLOBALS
+from requisition.compiler.recording import Recorder, Recording
+
+_LIBRARIES = (
+    "StructType",
+    "RecordType",
+    "EnumType",
+    "Map",
+    "Filter",
+    "Partial",
+    "Json",
+    "Typing",
+    "CallStack",
+)
+
+
+class Job(Struct):
+    """What the parent sends: the whole world of an evaluation."""
+
+    files: dict[str, str]
+    std: dict[str, str]
+    prelude: str
+    phases: list[tuple[str, str]]
+    facts: dict[str, Any]
+    wall_seconds: float
+    call_depth: int
+    nodes: int
+
+
+class ScriptError(Exception):
+    """A script failed; `text` is Starlark's own report."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
+
+
+def evaluate(job: Job) -> Recording:
+    """Run every phase function. Raises ScriptError."""
+    return _Evaluation(job).run()
+
+
+class _Evaluation:
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._dialect = starlark.Dialect.extended()
+        self._globals = starlark.Globals.extended_by(
+            [getattr(starlark.LibraryExtension, name) for name in _LIBRARIES]
+        )
+        self._recorder = Recorder(job.nodes)
+        self._stop = threading.Event()
+        self._options = starlark.EvalOptions(
+            check_cancelled=self._stop.is_set, max_callstack_size=job.call_depth
+        )
+        self._modules: dict[str, starlark.FrozenModule] = {}
+        self._loading: list[str] = []
+        self._loader = starlark.FileLoader(self._load)
+
+    def run(self) -> Recording:
+        timer = threading.Timer(self._job.wall_seconds, self._stop.set)
+        timer.daemon = True
+        timer.start()
+        try:
+            self._modules["@prelude"] = self._prelude()
+            for name, script in self._job.phases:
+                self._recorder.start_phase(name)
+                self._phase(name, script)
+                self._recorder.end_phase()
+        except starlark.StarlarkError as error:
+            late = "\nerror: it took too long" if self._stop.is_set() else ""
+            raise ScriptError(str(error) + late) from error
+        finally:
+            timer.cancel()
+        return self._recorder.recording
+
+    def _prelude(self) -> starlark.FrozenModule:
+        module = starlark.Module()
+        callables = self._recorder.callables()
+        for name in CALLABLES:
+            module.add_callable(name, callables[name])
+        self._eval(module, "@prelude", self._job.prelude)
+        return module.freeze()
+
+    def _phase(self, name: str, script: str) -> None:
+        module = starlark.Module()
+        module["FACTS"] = self._job.facts
+        self._eval(
+            module,
+            "@driver",
+            'load("@prelude", "make_package", "make_phase")\n'
+            f'load("{script}", function = "{name}")\n'
+            f'function(make_package(FACTS), make_phase("{name}"))\n',
+        )
+
+    def _eval(self, module: starlark.Module, name: str, text: str) -> None:
+        tree = starlark.parse(name, text, self._dialect)
+        starlark.eval_with(self._options, module, tree, self._globals, self._loader)
+
+    def _load(self, name: str) -> starlark.FrozenModule:
+        found = self._modules.get(name)
+        if found is not None:
+            return found
+        text = self._text(name)
+        if name in self._loading:
+            raise ValueError(f"{name} loads itself: {' → '.join([*self._loading, name])}")
+        self._loading.append(name)
+        try:
+            module = starlark.Module()
+            names = ", ".join(f'"{one}"' for one in GLOBALS)
+            self._eval(module, "@driver", f'load("@prelude", {names})\n')
+            self._eval(module, name, text)
+            found = self._modules[name] = module.freeze()
+        finally:
+            self._loading.pop()
+        return found
+
+    def _text(self, name: str) -> str:
+        table: Mapping[str, str] = self._job.std if name.startswith("@std//") else self._job.files
+        found = table.get(name.removeprefix("@std//"))
+        if found is None:
+            known = (
+                "the package's .star files" if not name.startswith("@") else "@std//" + ", @std//".join(table)
+            )
+            raise ValueError(f"{name!r} cannot be loaded: only {known} can")
+        return found

@@ -1,0 +1,286 @@
+"""The build: package in, order out. Passes in one direction, each taking the last one's record whole.
+
+manifest → files for the target → check and evaluate (child) → layers → link → order
+"""
+
+import os
+from collections.abc import Iterable, Mapping
+from importlib.resources import files as resources
+from typing import Any
+
+from msgspec import Struct
+
+from requisition.compiler import manifest as manifests
+from requisition.compiler import projects, settings
+from requisition.compiler.evaluate import Job
+from requisition.compiler.inputs import InputTable
+from requisition.compiler.link import Linked, Linker, Origin
+from requisition.compiler.manifest import Manifest
+from requisition.compiler.prelude import prelude
+from requisition.compiler.recording import Nested, Recording
+from requisition.compiler.request import BuildRequest, BuildResult, Limits, PackageFacts
+from requisition.compiler.sandbox import run_child
+from requisition.compiler.scripts import phase_scripts, read_scripts
+from requisition.compiler.variants import PackageFiles
+from requisition.schemas.canonical import encode
+from requisition.schemas.diagnostic import BadInput, Diagnostic
+from requisition.schemas.document import ORDER_VERSION, Collision, Context, Input, Order, Secret
+from requisition.schemas.version import TOOL
+from requisition.stdlib import catalogue as catalogues
+from requisition.stdlib.catalogue import Catalogue
+
+MAX_NESTING = 8
+
+
+class Package(Struct):
+    """A package of a build: the outermost, or one that `plan.deploy` nests."""
+
+    folder: str
+    prefix: str
+    manifest: Manifest
+    facts: PackageFacts
+    files: PackageFiles
+    script: str
+
+
+class Parts(Struct):
+    """What packages gather for the order."""
+
+    linked: Linked
+    inputs: dict[str, Input] = {}
+    contents: dict[str, str] = {}
+    collisions: list[Collision] = []
+    secrets: dict[str, str] = {}
+    warnings: list[Diagnostic] = []
+    layers: list[str] = []
+
+
+def build(request: BuildRequest) -> BuildResult:
+    """Build an order. Raises BadInput with every finding of the step that failed."""
+    catalogue = catalogues.load()
+    package = open_package(request)
+    parts = _build_package(package, request, catalogue, ())
+    order = _order(package, request, parts)
+    encode(order)  # refuses what canonical bytes cannot hold, with the place
+    return BuildResult(order, tuple(parts.warnings), parts.contents)
+
+
+def check(request: BuildRequest) -> tuple[Diagnostic, ...]:
+    """Static findings of a package, without evaluating it. Raises BadInput for a bad manifest."""
+    package = open_package(request)
+    catalogue = catalogues.load()
+    findings, _ = run_child(
+        _job(package, request.limits, catalogue), request.limits, catalogue, check_only=True
+    )
+    return tuple(findings)
+
+
+def open_package(request: BuildRequest) -> Package:
+    """Manifest, facts and files of the package that a request names."""
+    source = os.path.abspath(request.source)
+    if os.path.isfile(source) and source.endswith(".star"):
+        folder, script, found = (
+            os.path.dirname(source),
+            os.path.basename(source),
+            manifests.lone_manifest(source),
+        )
+        where = source
+    elif os.path.isdir(source):
+        folder, script, found = source, "", manifests.read_manifest(source)
+        where = os.path.join(source, manifests.MANIFEST)
+    else:
+        raise BadInput.of("there is no package", where=request.source, next="name a folder or a .star file")
+    manifests.check_platform(found, request.target, where)
+    facts = _facts(found, request, request.features, request.without, request.settings, where)
+    return Package(folder, "", found, facts, PackageFiles(folder, request.target), script)
+
+
+def _facts(
+    found: Manifest,
+    request: BuildRequest,
+    features: Iterable[str],
+    without: Iterable[str],
+    given: Mapping[str, Any],
+    where: str,
+) -> PackageFacts:
+    root = request.target_root
+    if root is None:
+        root = found.target_root if found.target_root is not None else "~" if found.scope == "home" else "/"
+    return PackageFacts(
+        found.name,
+        found.version,
+        root,
+        settings.chosen_features(found, features, without, where),
+        settings.chosen_settings(found, given, where),
+        request.target,
+    )
+
+
+def _build_package(
+    package: Package, request: BuildRequest, catalogue: Catalogue, outer: tuple[str, ...]
+) -> Parts:
+    findings, recording = run_child(
+        _job(package, request.limits, catalogue), request.limits, catalogue, check_only=False
+    )
+    said = [
+        Diagnostic(what=s.text, where=s.location, severity=s.kind)
+        for s in (recording.said if recording else ())
+    ]
+    errors = [one for one in (*findings, *said) if one.severity == "error"]
+    if errors or recording is None:
+        raise BadInput(errors)
+    written = list(range(len(recording.calls)))
+    origins, collisions = _deploy_layers(package, recording, request, written)
+    inputs = InputTable(package.files, package.prefix)
+    for path, location in recording.pinned:
+        inputs.pin(path, location)
+    name = "/".join([*outer, package.manifest.name])
+    linker = Linker(name, recording, catalogue, inputs, origins, written)
+    parts = Parts(linker.link(), inputs.inputs(), inputs.places(), collisions, warnings=[*findings, *said])
+    parts.secrets = _secrets(package, recording, linker.secrets)
+    parts.layers = [layer.name for layer in package.manifest.layers] if recording.layers else []
+    return _with_nested(parts, package, recording, request, catalogue, (*outer, package.manifest.name))
+
+
+def _job(package: Package, limits: Limits, catalogue: Catalogue) -> Job:
+    facts = package.facts
+    scripts = read_scripts(package.folder, package.files, package.script, limits)
+    return Job(
+        scripts,
+        standard_library(),
+        prelude(catalogue),
+        phase_scripts(package.manifest, scripts, package.script),
+        {
+            "name": facts.name,
+            "version": facts.version,
+            "target_root": facts.target_root,
+            "features": list(facts.features),
+            "declared": sorted(package.manifest.features),
+            "settings": facts.settings,
+            "os": facts.platform.os,
+            "distro": facts.platform.distro,
+            "arch": facts.platform.arch,
+        },
+        limits.wall_seconds,
+        limits.call_depth,
+        limits.nodes,
+    )
+
+
+def standard_library() -> dict[str, str]:
+    """The files of `@std//`, by name."""
+    folder = resources("requisition.stdlib").joinpath("star")
+    return {one.name: one.read_text("utf-8") for one in folder.iterdir() if one.name.endswith(".star")}
+
+
+def _deploy_layers(
+    package: Package, recording: Recording, request: BuildRequest, written: list[int]
+) -> tuple[dict[int, Origin], list[Collision]]:
+    """Add the calls that each `plan.projects` stands for. Calls keep their numbers, which promises name;
+    `written` gains the new ones at the place of the `plan.projects`, so that order is as written."""
+    origins: dict[int, Origin] = {}
+    collisions: list[Collision] = []
+    for asked in reversed(recording.layers):
+        first = len(recording.calls)
+        deployed = projects.deploy(asked, package.manifest, package.facts, package.files, request.segments)
+        collisions += deployed.collisions
+        for call, project, layer in deployed.calls:
+            origins[len(recording.calls)] = Origin(project, layer)
+            recording.calls.append(call)
+        written[asked.position : asked.position] = range(first, len(recording.calls))
+    return origins, collisions
+
+
+def _secrets(package: Package, recording: Recording, used: Mapping[str, str]) -> dict[str, str]:
+    declared = package.manifest.secrets
+    places = {**dict(recording.secrets), **used}
+    unknown = [name for name in used if name not in declared and not package.script]
+    if unknown:
+        raise BadInput(
+            Diagnostic(
+                what=f"the secret {name!r} is not declared",
+                where=places[name],
+                next=f"add it to package.yaml: secrets: {{{name}: what it is}}",
+            )
+            for name in unknown
+        )
+    return {name: declared.get(name, "") for name in used}
+
+
+def _with_nested(
+    parts: Parts,
+    package: Package,
+    recording: Recording,
+    request: BuildRequest,
+    catalogue: Catalogue,
+    outer: tuple[str, ...],
+) -> Parts:
+    """Phases of a nested package come before the phase that asked for it."""
+    if len(outer) > MAX_NESTING:
+        raise BadInput.of(f"packages are nested deeper than {MAX_NESTING}", where=" → ".join(outer))
+    before: dict[int, list[Linked]] = {}
+    for nested in recording.nested:
+        inner = _build_package(_open_nested(package, nested, request), request, catalogue, outer)
+        before.setdefault(nested.phase, []).append(inner.linked)
+        parts.inputs.update(inner.inputs)
+        parts.contents.update(inner.contents)
+        parts.collisions += inner.collisions
+        parts.secrets.update(inner.secrets)
+        parts.warnings += inner.warnings
+    if before:
+        own = parts.linked
+        phases = []
+        for number, phase in enumerate(own.phases):
+            phases += [inner for linked in before.get(number, ()) for inner in linked.phases]
+            phases.append(phase)
+        names = [phase.id for phase in phases]
+        if len(set(names)) != len(names):
+            raise BadInput.of("a package is deployed twice in one order", where=recording.nested[-1].location)
+        nodes = [node for linked in before.values() for one in linked for node in one.nodes]
+        parts.linked = Linked(phases, nodes + own.nodes)
+    return parts
+
+
+def _open_nested(package: Package, nested: Nested, request: BuildRequest) -> Package:
+    path = os.path.normpath(nested.path)
+    folder = os.path.realpath(f"{package.folder}/{path}")
+    if os.path.isabs(nested.path) or not folder.startswith(os.path.realpath(package.folder) + os.sep):
+        raise BadInput.of(f"{nested.path!r} is not a folder of this package", where=nested.location)
+    found = manifests.read_manifest(folder)
+    where = f"{folder}/{manifests.MANIFEST}"
+    manifests.check_platform(found, request.target, where)
+    options = nested.options
+    facts = _facts(
+        found, request, options["features"], options["without"], options["settings"], nested.location
+    )
+    return Package(folder, f"{package.prefix}{path}/", found, facts, PackageFiles(folder, request.target), "")
+
+
+def _order(package: Package, request: BuildRequest, parts: Parts) -> Order:
+    target, facts = request.target, package.facts
+    name = "-".join(part for part in (facts.name, target.os, target.distro, target.arch) if part)
+    return Order(
+        ORDER_VERSION,
+        f"{name}.order",
+        TOOL,
+        target,
+        Context(
+            facts.name,
+            facts.version,
+            package.manifest.scope,
+            facts.target_root,
+            facts.features,
+            facts.settings,
+            request.segments,
+            tuple(parts.layers),
+            tuple(sorted({node.project for node in parts.linked.nodes if node.project})),
+            tuple(sorted(request.hosts or package.manifest.hosts)),
+        ),
+        tuple(parts.linked.phases),
+        tuple(parts.linked.nodes),
+        tuple(parts.inputs[path] for path in sorted(parts.inputs)),
+        tuple(parts.collisions),
+        tuple(Secret(secret, parts.secrets[secret]) for secret in sorted(parts.secrets)),
+        package.manifest.serial if request.serial is None else request.serial,
+        request.expires,
+    )

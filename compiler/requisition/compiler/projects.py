@@ -1,0 +1,158 @@
+"""Layers of projects: plain files that mirror the target, and which of several wins a target.
+
+Below a layer's folder each project is a folder whose files lie as they will lie below the target root.
+Suffixes choose by platform (`gitconfig.Linux.Debian`), `.tmpl` is rendered. The rule where several files
+want one target: the later layer wins; within a layer the more specific suffix; then the later project by
+name. Every loser is recorded as a collision.
+"""
+
+from collections.abc import Iterable, Mapping
+from posixpath import basename, dirname
+from typing import Any
+
+from msgspec import Struct
+
+from requisition.compiler.manifest import Layer, Manifest
+from requisition.compiler.recording import Call, LayersCall
+from requisition.compiler.request import PackageFacts
+from requisition.compiler.variants import PackageFiles, specificity, split_suffixes
+from requisition.schemas.diagnostic import BadInput
+from requisition.schemas.document import Collision, Source
+
+_ENCRYPTED = (".age", ".sops.yaml", ".sops.yml", ".sops.json", ".sops.env")
+
+
+class Candidate(Struct, frozen=True):
+    """A file that wants a target."""
+
+    target: str
+    path: str
+    layer: str
+    project: str
+    rank: tuple[int, int, str]
+    template: bool
+
+    @property
+    def source(self) -> Source:
+        """For the collision record."""
+        return Source(self.path, self.layer, self.rank[1])
+
+
+class Deployed(Struct, frozen=True):
+    """The calls that deploy a set of layers, each with (project, layer), and what lost."""
+
+    calls: list[tuple[Call, str, str]]
+    collisions: list[Collision]
+
+
+def deploy(
+    asked: LayersCall, manifest: Manifest, facts: PackageFacts, files: PackageFiles, segments: tuple[str, ...]
+) -> Deployed:
+    """Expand one `plan.projects`. Raises BadInput for unknown layers and encrypted files."""
+    layers = _chosen(asked, manifest)
+    winners: dict[str, Candidate] = {}
+    collisions: list[Collision] = []
+    for candidate in _candidates(layers, facts, files, segments, asked.location):
+        other = winners.get(candidate.target)
+        if other is None:
+            winners[candidate.target] = candidate
+            continue
+        winner, loser = (candidate, other) if candidate.rank > other.rank else (other, candidate)
+        winners[candidate.target] = winner
+        collisions.append(Collision(candidate.target, winner.source, loser.source))
+    chosen = [winners[target] for target in sorted(winners)]
+    data = _template_data(facts, asked.options.get("data") or {})
+    modes = {path: _mode(text, asked.location) for path, text in manifest.projects.modes.items()}
+    checkout = manifest.projects.checkout if manifest.projects.deploy == "link" else ""
+    calls = list(_calls(chosen, asked, checkout, data, modes))
+    return Deployed(calls, sorted(collisions, key=lambda c: (c.target, c.loser.path)))
+
+
+def _chosen(asked: LayersCall, manifest: Manifest) -> list[Layer]:
+    names = asked.options.get("layers")
+    if names is None:
+        return manifest.layers
+    known = {layer.name: layer for layer in manifest.layers}
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise BadInput.of(
+            f"the package has no layer {unknown[0]!r}",
+            where=asked.location,
+            why=f"its layers are {', '.join(known) or 'none'}",
+            next="declare it under `layers` in package.yaml",
+        )
+    return [layer for layer in manifest.layers if layer.name in names]
+
+
+def _candidates(
+    layers: Iterable[Layer],
+    facts: PackageFacts,
+    files: PackageFiles,
+    segments: tuple[str, ...],
+    location: str,
+) -> Iterable[Candidate]:
+    for rank, layer in enumerate(layers):
+        prefix = layer.path.strip("/") + "/"
+        for path in files.below(prefix):
+            project, _, inner = path.removeprefix(prefix).partition("/")
+            if not inner:
+                continue  # a file beside the projects: a README, a licence
+            if path.endswith(_ENCRYPTED):
+                raise BadInput.of(
+                    f"{path} is encrypted",
+                    where=location,
+                    why="this release does not decrypt files",
+                    next="use plan.secret for the value, or leave the file out of the layer",
+                )
+            name, template = inner.removesuffix(".tmpl"), inner.endswith(".tmpl")
+            plain, suffixes = split_suffixes(basename(name), segments)
+            score = specificity(suffixes, facts.platform, segments)
+            if score is not None:
+                folder = dirname(name)
+                target = f"/{folder}/{plain}" if folder else f"/{plain}"
+                yield Candidate(target, path, layer.name, project, (rank, score, project), template)
+
+
+def _template_data(facts: PackageFacts, data: Mapping[str, Any]) -> dict[str, Any]:
+    """What every template of a layer may use: settings, features by name, the platform, and `data`."""
+    known = {"os": facts.platform.os, "distro": facts.platform.distro, "arch": facts.platform.arch}
+    return {**known, "features": list(facts.features), **facts.settings, **data}
+
+
+def _calls(
+    chosen: list[Candidate], asked: LayersCall, checkout: str, data: dict[str, Any], modes: Mapping[str, int]
+) -> Iterable[tuple[Call, str, str]]:
+    made: set[str] = set()
+    for one in chosen:
+        for folder in _folders(one.target):
+            if folder not in made:
+                made.add(folder)
+                mkdir = {"path": folder, "mode": modes.get(folder, 0o755)}
+                yield Call("file.mkdir", mkdir, asked.phase, asked.location), one.project, one.layer
+        slots: dict[str, Any] = {"source": one.path, "path": one.target}
+        action = "file.copy"
+        if one.target in modes:
+            slots["mode"] = modes[one.target]
+        if one.template:
+            action, slots = "template.render", {**slots, "data": data}
+        elif checkout:
+            action, slots = "file.link", {"target": f"{checkout.rstrip('/')}/{one.path}", "path": one.target}
+        yield Call(action, slots, asked.phase, asked.location), one.project, one.layer
+
+
+def _folders(target: str) -> list[str]:
+    found, parent = [], dirname(target)
+    while parent != "/":
+        found.append(parent)
+        parent = dirname(parent)
+    return found[::-1]
+
+
+def _mode(text: str, location: str) -> int:
+    try:
+        mode = int(text, 8)
+    except ValueError:
+        mode = -1
+    if not 0 <= mode <= 0o7777:
+        raise BadInput.of(f"{text!r} is not a mode", where=location, next='write it in octal, as "0600"')
+    return mode

@@ -1,0 +1,63 @@
+"""What a build is asked, and what it gives."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from msgspec import Struct
+
+from requisition.schemas.diagnostic import Diagnostic
+from requisition.schemas.document import Order, Platform
+
+
+class Limits(Struct, frozen=True):
+    """Bounds of an evaluation: what a package may cost before it is refused."""
+
+    cpu_seconds: int = 60
+    wall_seconds: float = 60.0
+    memory_bytes: int = 4 << 30
+    call_depth: int = 200
+    nodes: int = 500_000
+    script_bytes: int = 8 << 20
+
+
+class BuildRequest(Struct, frozen=True, kw_only=True):
+    """One build. `source` is a package folder or a lone .star file; `settings` are `key=value` texts.
+    `target_root` None leaves the choice to the package; empty leaves the order unbound."""
+
+    source: str
+    target: Platform
+    features: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
+    settings: Mapping[str, str] = {}
+    segments: tuple[str, ...] = ()
+    target_root: str | None = None
+    serial: int | None = None
+    expires: str = ""
+    hosts: tuple[str, ...] = ()
+    limits: Limits = Limits()
+
+
+class BuildResult(Struct, frozen=True):
+    """The order, what a person should know, and where the content of each input lies, by digest."""
+
+    order: Order
+    warnings: tuple[Diagnostic, ...]
+    contents: Mapping[str, str]
+
+
+class PackageFacts(Struct, frozen=True):
+    """What scripts may know of their package and target."""
+
+    name: str
+    version: str
+    target_root: str
+    features: tuple[str, ...]
+    settings: dict[str, Any]
+    platform: Platform
+
+
+def parse_target(text: str) -> Platform:
+    """`linux/debian/amd64`, `linux/amd64`, `darwin` … as a platform."""
+    parts = [part.lower() for part in text.split("/") if part]
+    arch = parts.pop() if len(parts) > 1 and parts[-1] in ("amd64", "arm64", "386", "arm", "riscv64") else ""
+    return Platform(parts[0] if parts else "", parts[1] if len(parts) > 1 else "", arch)

@@ -1,0 +1,71 @@
+"""The parent's side of an evaluation: start the child with nothing, bound it, and take its death calmly."""
+
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+
+import msgspec
+
+from requisition.compiler.child import Reply, Task
+from requisition.compiler.evaluate import Job
+from requisition.compiler.prelude import function_name
+from requisition.compiler.recording import Recording
+from requisition.compiler.request import Limits
+from requisition.compiler.scripterror import diagnose
+from requisition.schemas.diagnostic import BadInput, Diagnostic
+
+_GRACE = 5.0
+_DEATHS = {
+    signal.SIGSEGV: "it crashed the evaluator",
+    signal.SIGABRT: "it ran out of memory",
+    signal.SIGKILL: "it ran out of memory or time",
+    signal.SIGXCPU: "it used up its time on the processor",
+    signal.SIGBUS: "it ran out of memory",
+}
+
+
+def run_child(
+    job: Job, limits: Limits, actions: Mapping[str, object], *, check_only: bool
+) -> tuple[list[Diagnostic], Recording | None]:
+    """(findings of the check, the recording unless it was not evaluated). Raises BadInput when a script
+    fails, exceeds its bounds, or kills the evaluator."""
+    task = Task(job, check_only, limits.cpu_seconds, limits.memory_bytes)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-I", "-m", "requisition.compiler.child"],
+            input=msgspec.msgpack.encode(task),
+            capture_output=True,
+            env={},
+            cwd="/",
+            timeout=limits.wall_seconds + _GRACE,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise _died("it took too long", job) from error
+    if done.returncode or not done.stdout:
+        raise _died(_reason(done.returncode, done.stderr), job)
+    reply = msgspec.msgpack.decode(done.stdout, type=Reply)
+    if reply.error:
+        names = {function_name(name): name for name in actions}
+        raise BadInput([*reply.findings, diagnose(reply.error, job.files, names)])
+    return reply.findings, reply.recording
+
+
+def _reason(code: int, stderr: bytes) -> str:
+    if code < 0:
+        return _DEATHS.get(signal.Signals(-code), f"the evaluator ended with {signal.Signals(-code).name}")
+    if b"memory allocation" in stderr or b"MemoryError" in stderr:
+        return "it ran out of memory"
+    last = stderr.decode("utf-8", "replace").strip().splitlines()[-1:] or [f"status {code}"]
+    return f"the evaluator failed: {last[0][:200]}"
+
+
+def _died(why: str, job: Job) -> BadInput:
+    script = job.phases[0][1] if job.phases else next(iter(job.files), "")
+    return BadInput.of(
+        "the package could not be evaluated",
+        where=script,
+        why=why,
+        next="look for a loop or a value that grows without end; limits are in docs/package.md",
+    )

@@ -1,0 +1,79 @@
+"""The Starlark files of a package: read once, bounded, and matched to phases."""
+
+import os
+import re
+
+from requisition.compiler.manifest import Manifest
+from requisition.compiler.nesting import nesting_depth
+from requisition.compiler.request import Limits
+from requisition.compiler.variants import PackageFiles
+from requisition.schemas.diagnostic import BadInput, Diagnostic
+
+MAX_DEPTH = 200
+SHARED = "package.star"
+
+
+def read_scripts(folder: str, files: PackageFiles, lone: str, limits: Limits) -> dict[str, str]:
+    """Text of every script that the target gets, by its path in the package. Raises BadInput for text that
+    is not UTF-8, too large, or nested so deeply that the parser could be hurt."""
+    names = files.scripts()
+    if lone:
+        names = {lone: lone}
+    texts: dict[str, str] = {}
+    findings: list[Diagnostic] = []
+    total = 0
+    for name, place in names.items():
+        try:
+            with open(os.path.join(folder, place), "rb") as file:
+                data = file.read(limits.script_bytes + 1)
+            total += len(data)
+            if total > limits.script_bytes:
+                raise BadInput.of(
+                    f"the scripts are larger than {limits.script_bytes} bytes together", where=name
+                )
+            texts[name] = data.decode("utf-8")
+            if "\0" in texts[name]:
+                raise UnicodeError("it holds a NUL")
+        except (UnicodeError, OSError) as error:
+            findings.append(Diagnostic(what=f"the script is not readable UTF-8 text: {error}", where=name))
+            continue
+        depth, line = nesting_depth(texts[name])
+        if depth > MAX_DEPTH:
+            findings.append(
+                Diagnostic(
+                    what=f"nested deeper than {MAX_DEPTH}",
+                    where=f"{name}:{line}:1",
+                    next="use a list, a loop or a function",
+                )
+            )
+    if findings:
+        raise BadInput(findings)
+    return texts
+
+
+def phase_scripts(manifest: Manifest, scripts: dict[str, str], lone: str) -> list[tuple[str, str]]:
+    """(phase, script that defines its function), in the manifest's order. Raises BadInput when there is none."""
+    found = []
+    for phase in manifest.phases:
+        own = f"{phase}.star"
+        for script in (lone,) if lone else (own, SHARED):
+            if script in scripts and re.search(
+                rf"^def {re.escape(phase)}\s*\(", scripts[script], re.MULTILINE
+            ):
+                found.append((phase, script))
+                break
+        else:
+            if not lone and own in scripts:
+                raise BadInput.of(
+                    f"{own} does not define the function {phase}",
+                    where=f"{own}:1:1",
+                    next=f"write: def {phase}(package, phase):",
+                )
+    if not found:
+        raise BadInput.of(
+            "the package has no phase",
+            where=lone or SHARED,
+            why=f"none of {', '.join(manifest.phases)} is defined",
+            next="write: def install(package, phase):",
+        )
+    return found
