@@ -85,7 +85,7 @@ def _check(task: Task) -> list[Diagnostic]:
     from requisition.compiler.check import check_files
     from requisition.stdlib.catalogue import load
 
-    return list(check_files(task.job.files, load()))
+    return list(check_files(task.job.files, task.job.std, load()))
 
 
 def _described(error: BaseException) -> Any:

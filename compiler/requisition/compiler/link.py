@@ -211,7 +211,7 @@ class Linker:
                 slots[name] = duration_ms(value, call.location, name)
             elif name == "until":
                 slots[name] = compile_predicate(value, call.location)
-            else:
+            elif value is not None:
                 slots[name] = self._deep(value, refs, call)
         cases = []
         for kind, predicate, body in call.bodies:

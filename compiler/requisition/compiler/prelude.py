@@ -1,8 +1,8 @@
 """The global `plan`, generated in Starlark from the catalogue.
 
 Each action becomes a function whose parameters are its slots, in their order, then the keywords that every
-call has. It hands slots to the recorder as JSON and returns a promise: a struct that, used as an argument,
-says which node's output is meant. Nothing here is written by hand for any action.
+call has. It hands all of it to the recorder as one JSON text (each argument of a callable costs a conversion)
+and returns a promise: a struct that, used as an argument, says which node's output is meant. Nothing here is written by hand for any action.
 """
 
 from collections.abc import Mapping
@@ -19,8 +19,8 @@ FLOW = "flow."
 _HEAD = """
 def _extra(after, retry, on_conflict, id, note):
     if after == None and retry == None and on_conflict == None and id == None and note == None:
-        return ""
-    return json.encode({"after": after, "retry": retry, "on_conflict": on_conflict, "id": id, "note": note})
+        return None
+    return {"after": after, "retry": retry, "on_conflict": on_conflict, "id": id, "note": note}
 
 def _promise(n, outputs):
     return struct(_ref = n, **{name: struct(_ref = n, _output = name) for name in outputs})
@@ -37,7 +37,7 @@ def _gather(items, body, limit = 0, *, after = None, retry = None, on_conflict =
     _open(n, "body", "")
     body(_item(n, items))
     _close()
-    _end(n, json.encode({"items": items, "limit": limit}), _extra(after, retry, on_conflict, id, note))
+    _end(n, json.encode([{"items": items, "limit": limit}, _extra(after, retry, on_conflict, id, note)]))
     return _promise(n, ["results"])
 
 def _choose(input = None, cases = [], default = None, *, after = None, retry = None, on_conflict = None, id = None, note = None):
@@ -50,7 +50,7 @@ def _choose(input = None, cases = [], default = None, *, after = None, retry = N
         _open(n, "default", "")
         default()
         _close()
-    _end(n, json.encode({"input": input}), _extra(after, retry, on_conflict, id, note))
+    _end(n, json.encode([{"input": input}, _extra(after, retry, on_conflict, id, note)]))
     return _promise(n, ["result"])
 
 def _wait_until(input, predicate, timeout = "60s", interval = "5s", *, after = None, retry = None, on_conflict = None, id = None, note = None):
@@ -62,12 +62,12 @@ def _wait_until(input, predicate, timeout = "60s", interval = "5s", *, after = N
         _close()
     else:
         slots["input"] = input
-    _end(n, json.encode(slots), _extra(after, retry, on_conflict, id, note))
+    _end(n, json.encode([slots, _extra(after, retry, on_conflict, id, note)]))
     return _promise(n, ["result"])
 
 def _terminal(name):
     def end(message = "", *, after = None, retry = None, on_conflict = None, id = None, note = None):
-        _emit(name, json.encode({"message": message}), _extra(after, retry, on_conflict, id, note), call_stack(strip_frames = 1))
+        _emit(json.encode([name, {"message": message}, _extra(after, retry, on_conflict, id, note), call_stack(strip_frames = 1)]))
     return end
 
 def _elevate(body):
@@ -163,13 +163,11 @@ def _function(spec: ActionSpec) -> str:
     parameters = [slot.name if slot.required else f"{slot.name} = None" for slot in spec.slots]
     parameters += ["*", *(f"{name} = None" for name in EVERY_CALL)]
     slots = ", ".join(f'"{slot.name}": {slot.name}' for slot in spec.slots)
-    outputs = [_literal(output.name) for output in spec.outputs]
     made = ", ".join(f"{o.name} = struct(_ref = n, _output = {_literal(o.name)})" for o in spec.outputs)
-    del outputs
     return (
         f"def {function_name(spec.name)}({', '.join(parameters)}):\n"
-        f"    n = _emit({_literal(spec.name)}, json.encode({{{slots}}}), "
-        f"_extra({', '.join(EVERY_CALL)}), call_stack(strip_frames = 1))\n"
+        f"    n = _emit(json.encode([{_literal(spec.name)}, {{{slots}}}, "
+        f"_extra({', '.join(EVERY_CALL)}), call_stack(strip_frames = 1)]))\n"
         f"    return struct(_ref = n{', ' if made else ''}{made})\n"
     )
 

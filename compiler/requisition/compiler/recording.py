@@ -99,37 +99,30 @@ class Recorder:
 
     # callbacks -----------------------------------------------------------------------------------
 
-    def _emit(self, action: str, slots: str, extra: str, stack: str) -> int:
+    def _emit(self, text: str) -> int:
+        action, slots, extra, stack = self._decode(text)
+        self._check_text(text)
+        return self._record(action, slots, extra, stack)
+
+    def _record(self, action: str, slots: dict[str, Any], extra: dict[str, Any] | None, stack: str) -> int:
         calls = self.recording.calls
         if not self._open:
             raise ScriptProblem("plan calls belong into a phase function: def install(package, phase)")
         if len(calls) >= self._limit:
             raise ScriptProblem(f"more than {self._limit} nodes")
-        calls.append(
-            Call(
-                action,
-                self._values(slots),
-                self._open[-1],
-                location(stack),
-                self._decode(extra) if extra else None,
-                self._elevated > 0,
-            )
-        )
+        calls.append(Call(action, slots, self._open[-1], location(stack), extra, self._elevated > 0))
         return len(calls) - 1
 
-    def _values(self, text: str) -> dict[str, Any]:
+    @staticmethod
+    def _check_text(text: str) -> None:
         if "struct(_" in text and _PROMISE_TEXT.search(text):
             raise ScriptProblem(
                 "a promise was put into text: its value is only known when the order runs. "
                 "Give the promise itself, or let plan.template.render make the text"
             )
-        found: dict[str, Any] = self._decode(text)
-        if "null" in text:
-            found = {name: value for name, value in found.items() if value is not None}
-        return found
 
     def _begin(self, action: str, stack: str) -> int:
-        return self._emit(action, "{}", "", stack)
+        return self._record(action, {}, None, stack)
 
     def _open_body(self, owner: int, kind: str, predicate: str) -> None:
         if not self._open:
@@ -147,12 +140,12 @@ class Recorder:
     def _close(self) -> None:
         self._open.pop()
 
-    def _end(self, number: int, slots: str, extra: str) -> None:
+    def _end(self, number: int, text: str) -> None:
+        self._check_text(text)
         call = self.recording.calls[number]
-        call.slots = self._values(slots)
-        call.extra = self._decode(extra) if extra else None
+        call.slots, call.extra = self._decode(text)
 
-    def _elevated_changes(self, on: bool) -> None:  # noqa: FBT001
+    def _elevated_changes(self, on: bool) -> None:
         self._elevated += 1 if on else -1
 
     def _pin(self, path: str, stack: str) -> None:

@@ -14,7 +14,7 @@ class Limits(Struct, frozen=True):
 
     cpu_seconds: int = 60
     wall_seconds: float = 60.0
-    memory_bytes: int = 4 << 30
+    memory_bytes: int = 2 << 30
     call_depth: int = 200
     nodes: int = 500_000
     script_bytes: int = 8 << 20

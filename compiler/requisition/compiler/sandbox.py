@@ -62,10 +62,15 @@ def _reason(code: int, stderr: bytes) -> str:
 
 
 def _died(why: str, job: Job) -> BadInput:
-    script = job.phases[0][1] if job.phases else next(iter(job.files), "")
+    where = ""
+    if job.phases:
+        phase, script = job.phases[0]
+        lines = job.files[script].splitlines()
+        line = next((n for n, text in enumerate(lines, 1) if text.startswith(f"def {phase}")), 1)
+        where = f"{script}:{line}:1"
     return BadInput.of(
         "the package could not be evaluated",
-        where=script,
+        where=where,
         why=why,
         next="look for a loop or a value that grows without end; limits are in docs/package.md",
     )

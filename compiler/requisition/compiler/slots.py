@@ -97,10 +97,10 @@ def _other(
     location: str,
     mark: Mark,
     secret: bool,
-    pin: Pin,  # noqa: FBT001
+    pin: Pin,
 ) -> Any:
     expected = _SIMPLE.get(kind)
-    if expected is not None and not (type(value) in expected):
+    if expected is not None and type(value) not in expected:
         raise bad(
             location, f"plan.{spec.name}: {name}: found {_shown(value)}, expected {_EXPECTED.get(kind, kind)}"
         )
@@ -111,7 +111,7 @@ def _other(
     return value
 
 
-def _inside(spec: ActionSpec, name: str, value: Any, location: str, mark: Mark, secret: bool) -> Any:  # noqa: FBT001
+def _inside(spec: ActionSpec, name: str, value: Any, location: str, mark: Mark, secret: bool) -> Any:
     if isinstance(value, dict):
         marked = mark(value)
         if marked is not None:

@@ -1,0 +1,38 @@
+"""A scan before the parser: how deeply a script nests. Starlark's recursive parser has no bound of its own
+and dies of three thousand brackets."""
+
+from requisition.compiler.tokens import TOKEN
+
+
+def nesting_depth(text: str) -> tuple[int, int]:
+    """(the deepest nesting, its line). Brackets, chains of operators and prefixes within one expression,
+    and indentation count together, because each can be a level of the parser's recursion."""
+    deepest, where, line = 0, 1, 1
+    chains: list[int] = [0]
+    indents: list[int] = [0]
+    for token in TOKEN.finditer(text):
+        kind = token.lastgroup
+        if kind == "line":
+            line += 1
+            if len(chains) == 1:
+                chains[0] = 0
+                width = len(token[0].expandtabs(8)) - 1
+                while indents[-1] > width:
+                    indents.pop()
+                if width > indents[-1] and text[token.end() : token.end() + 1] not in ("\n", "#", ""):
+                    indents.append(width)
+        elif kind == "open":
+            chains.append(0)
+        elif kind == "close" and len(chains) > 1:
+            chains.pop()
+            chains[-1] += 1
+        elif kind == "chain":
+            chains[-1] += 1 if token[0].isalpha() else len(token[0])
+        elif kind == "end":
+            chains[-1] = 0
+        elif kind == "string":
+            line += token[0].count("\n")
+        depth = len(chains) - 1 + len(indents) - 1 + max(chains) // 8
+        if depth > deepest:
+            deepest, where = depth, line
+    return deepest, where
