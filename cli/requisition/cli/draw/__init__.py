@@ -1,0 +1,1 @@
+"""Drawing: documents, events and findings as calm lines. No decisions are made here."""

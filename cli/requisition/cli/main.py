@@ -1,0 +1,96 @@
+"""Entry point of `plan`: the table of commands, loaded when used, and what every command shares."""
+
+import importlib
+import sys
+from typing import Any
+
+import click
+
+from requisition.cli.output import Output, fail
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "init": ("authoring", "Make a new package."),
+    "check": ("authoring", "Find mistakes in a package, without building it."),
+    "build": ("authoring", "Build a package into an order."),
+    "show": ("review", "Show what an order will do, or what a receipt says was done."),
+    "diff": ("review", "Compare two orders or receipts, node by node."),
+    "graph": ("review", "Draw the nodes of an order (dot, mermaid, svg)."),
+    "sign": ("signing", "Sign an order."),
+    "verify": ("signing", "Tell whose signatures an order carries, and whether they count."),
+    "key": ("signing", "Make and list keys."),
+    "trust": ("trusting", "Say whose signatures count here."),
+    "apply": ("applying", "Run an order, or show what it would do."),
+    "status": ("applying", "Show what differs from what was applied."),
+    "resume": ("recovering", "Finish a run that was cut off."),
+    "rollback": ("recovering", "Take a run back."),
+    "recover": ("recovering", "List runs that were cut off, and what can be done."),
+    "receipts": ("recovering", "List runs and their receipts."),
+    "actions": ("reference", "List the actions that packages can use."),
+    "schema": ("reference", "Print the JSON Schema of a document."),
+    "doctor": ("reference", "Check this installation."),
+    "completion": ("reference", "Print the completion script of a shell."),
+    "version": ("reference", "Print the version."),
+}
+EPILOG = """\b
+Exit codes:
+  0  done (with --detailed-exitcode: nothing to change)
+  1  failed
+  2  would change, or differs (with --detailed-exitcode)
+  3  refused by trust
+  4  bad input
+  5  conflict: something is in the way
+  6  interrupted, and recoverable
+"""
+
+
+class LazyGroup(click.Group):
+    """Imports a command's module when the command is used, so that `plan --help` starts fast."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """In the order of the table: the order of a package's life."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command itself, or None."""
+        place = COMMANDS.get(cmd_name)
+        if place is None:
+            return None
+        module = importlib.import_module(f"requisition.cli.commands.{place[0]}")
+        command: click.Command = getattr(module, cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """From the table, without importing anything."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+@click.command(cls=LazyGroup, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--json", "as_json", is_flag=True, help="Print JSON: one document, or one line an event.")
+@click.option("-q", "--quiet", is_flag=True, help="Print findings and results only.")
+@click.option(
+    "--color", type=click.Choice(["auto", "always", "never"]), default="auto", help="Colour: by default on a terminal."
+)
+@click.option("--state", help="State directory. [default: $REQUISITION_STATE, then the user's or system's own]")
+@click.pass_context
+def cli(ctx: click.Context, as_json: bool, quiet: bool, color: str, state: str | None) -> None:
+    """Install scripts as signed change orders: reviewable before, reversible after."""
+    ctx.obj = Output(as_json, quiet, color, state)
+
+
+def main() -> None:
+    """Run the command; every failure ends with its message and exit code."""
+    try:
+        result: Any = cli.main(standalone_mode=False)
+        code = result if isinstance(result, int) else 0
+    except click.exceptions.Exit as leave:
+        code = leave.exit_code
+    except click.Abort:
+        click.echo("stopped", err=True)
+        code = 1
+    except click.ClickException as error:
+        error.show()
+        code = 4
+    except Exception as error:  # noqa: BLE001  (the last place where anything can be told to a person)
+        code = fail(error)
+    sys.exit(code)

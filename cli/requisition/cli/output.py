@@ -1,0 +1,136 @@
+"""What goes to the terminal: colour, findings, JSON. Plain words; the same with and without colour."""
+
+import os
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+import click
+
+from requisition.schemas.diagnostic import Diagnostic, Failure
+
+_STYLES: dict[str, dict[str, Any]] = {
+    "good": {"fg": "green"},
+    "bad": {"fg": "red", "bold": True},
+    "warn": {"fg": "yellow"},
+    "dim": {"dim": True},
+    "head": {"bold": True},
+    "path": {"fg": "cyan"},
+}
+
+
+class Output:
+    """One command's way to the person: options that every command has, and what prints."""
+
+    def __init__(self, as_json: bool, quiet: bool, color: str, state: str | None) -> None:  # noqa: FBT001
+        self.as_json = as_json
+        self.quiet = quiet
+        self._state = state
+        self.color = color == "always" or (color == "auto" and sys.stdout.isatty() and "NO_COLOR" not in os.environ)
+
+    @property
+    def state_dir(self) -> str:
+        """Where the runtime keeps its state."""
+        return os.path.abspath(self._state or default_state())
+
+    def style(self, text: str, name: str) -> str:
+        """Text in a named style, if colour is on."""
+        return click.style(text, **_STYLES[name]) if self.color else text
+
+    def say(self, text: str = "") -> None:
+        """A line for people, unless they asked for quiet or JSON."""
+        if not self.quiet and not self.as_json:
+            click.echo(text, color=self.color)
+
+    def result(self, text: str) -> None:
+        """A line that even --quiet shows."""
+        if not self.as_json:
+            click.echo(text, color=self.color)
+
+    def json(self, value: Any) -> None:
+        """One JSON document on one line."""
+        import msgspec
+
+        click.echo(msgspec.json.encode(value).decode())
+
+    def findings(self, found: Iterable[Diagnostic]) -> None:
+        """Findings, on stderr or as JSON lines."""
+        for one in found:
+            if self.as_json:
+                self.json({"type": "diagnostic", **to_dict(one)})
+            else:
+                click.echo(self.shown(one), err=True, color=self.color)
+
+    def shown(self, one: Diagnostic) -> str:
+        """One finding as a block: what, the place in the file, why, and what to do next."""
+        label = {"warn": "warning", "success": "✓"}.get(one.severity, one.severity)
+        name = {"error": "bad", "warning": "warn", "warn": "warn", "success": "good"}.get(one.severity, "dim")
+        head = f"{self.style(label, name)}: {one.what}"
+        lines = [head]
+        if one.where:
+            lines.append(f"  {self.style('at', 'dim')} {self.style(one.where, 'path')}")
+        if one.excerpt:
+            lines.append(one.excerpt)
+        if one.why:
+            lines.append(f"  {self.style('why', 'dim')} {one.why}")
+        if one.next:
+            lines.append(f"  {self.style('next', 'dim')} {one.next}")
+        return "\n".join(lines)
+
+
+def to_dict(value: Any) -> Any:
+    """A record as plain values."""
+    import msgspec
+
+    return msgspec.to_builtins(value)
+
+
+def fail(error: BaseException) -> int:
+    """Tell what went wrong; the exit code."""
+    context = click.get_current_context(silent=True)
+    output = context.obj if context is not None and isinstance(context.obj, Output) else _plain()
+    if isinstance(error, Failure):
+        output.findings(error.diagnostics)
+        return error.exit_code
+    if os.environ.get("PLAN_DEBUG"):
+        import traceback
+
+        traceback.print_exception(error)
+    output.findings([_unexpected(error)])
+    return 1
+
+
+def _unexpected(error: BaseException) -> Diagnostic:
+    if isinstance(error, OSError) and error.strerror:
+        return Diagnostic(what=error.strerror, where=str(error.filename or ""), next="check the path and its permissions")
+    return Diagnostic(
+        what=f"{type(error).__name__}: {error}",
+        why="this is a bug in requisition",
+        next="please report it, with the output of the same command under PLAN_DEBUG=1",
+    )
+
+
+def _plain() -> Output:
+    arguments = sys.argv[1:]
+    return Output("--json" in arguments, False, "auto", None)
+
+
+def default_state() -> str:
+    """$REQUISITION_STATE, then the system's directory for root, the user's for others (XDG)."""
+    if os.environ.get("REQUISITION_STATE"):
+        return os.environ["REQUISITION_STATE"]
+    if os.environ.get("XDG_STATE_HOME"):
+        return os.path.join(os.environ["XDG_STATE_HOME"], "requisition")
+    return "/var/lib/requisition" if os.geteuid() == 0 else os.path.expanduser("~/.local/state/requisition")
+
+
+def config_dir() -> str:
+    """Keys and trust of this user."""
+    base = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
+    return os.path.join(base, "requisition")
+
+
+def default_trust() -> str:
+    """The trust policy that applies when none is named; empty when there is none."""
+    path = os.path.join(config_dir(), "trust.yaml")
+    return path if os.path.exists(path) else ""
