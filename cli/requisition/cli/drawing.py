@@ -99,7 +99,9 @@ class RunDrawing:
             self._output.say(diff_lines(event.data["diff"], self._output))
             return
         icon, style = ICONS[event.status]
-        self._output.result(f"  {self._output.style(icon, style)} {event.text}  {self._output.style(event.node, 'dim')}")
+        self._output.result(
+            f"  {self._output.style(icon, style)} {event.text}  {self._output.style(event.node, 'dim')}"
+        )
 
     def _draw_warning(self, event: Event) -> None:
         self._output.say(f"  {self._output.style('warning', 'warn')}: {event.text}")
@@ -177,7 +179,9 @@ def shown_value(name: str, value: object) -> str:
         if "$secret" in value:
             return _SECRET
         if "$ref" in value:
-            return f"→ {value['$ref'].rpartition('/')[2] if ':' not in value['$ref'] else value['$ref'].split('/', 2)[-1]}"
+            return (
+                f"→ {value['$ref'].rpartition('/')[2] if ':' not in value['$ref'] else value['$ref'].split('/', 2)[-1]}"
+            )
         if "$item" in value:
             return f"item.{value['field']}" if value.get("field") else "item"
         return "{" + ", ".join(f"{key}: {shown_value(key, inner)}" for key, inner in value.items()) + "}"

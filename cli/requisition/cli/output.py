@@ -102,7 +102,9 @@ def fail(error: BaseException) -> int:
 
 def _unexpected(error: BaseException) -> Diagnostic:
     if isinstance(error, OSError) and error.strerror:
-        return Diagnostic(what=error.strerror, where=str(error.filename or ""), next="check the path and its permissions")
+        return Diagnostic(
+            what=error.strerror, where=str(error.filename or ""), next="check the path and its permissions"
+        )
     return Diagnostic(
         what=f"{type(error).__name__}: {error}",
         why="this is a bug in requisition",

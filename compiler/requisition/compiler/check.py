@@ -85,12 +85,11 @@ def stubs(catalogue: Mapping[str, ActionSpec]) -> str:
         if name.startswith(FLOW):
             continue
         parameters = [
-            f"{slot.name}: {_TYPES[slot.type]}" + ("" if slot.required else " | None = None")
-            for slot in spec.slots
+            f"{slot.name}: {_TYPES[slot.type]}" + ("" if slot.required else " | None = None") for slot in spec.slots
         ]
         made.append(f"def {_flat(name)}({', '.join([*parameters, '*', every])}) -> {_ANY}:\n    pass\n")
-    for name, parameters in _FLOW_STUBS.items():
-        made.append(f"def plan_{name}({parameters.replace('UNIVERSAL', every)}) -> {_ANY}:\n    pass\n")
+    for name, signature in _FLOW_STUBS.items():
+        made.append(f"def plan_{name}({signature.replace('UNIVERSAL', every)}) -> {_ANY}:\n    pass\n")
     made += [f"def {name}(text: {_ANY}):\n    pass\n" for name in GLOBALS if name != "plan"]
     return "".join(made)
 
@@ -100,9 +99,7 @@ def _flat(action: str) -> str:
 
 
 class _Checker:
-    def __init__(
-        self, files: Mapping[str, str], std: Mapping[str, str], catalogue: Mapping[str, ActionSpec]
-    ) -> None:
+    def __init__(self, files: Mapping[str, str], std: Mapping[str, str], catalogue: Mapping[str, ActionSpec]) -> None:
         self._files = files
         self._std = std
         self._catalogue = catalogue
@@ -117,9 +114,7 @@ class _Checker:
         for name in self._files:
             self._check(name, ())
         order = list(self._files)
-        return sorted(
-            self._findings, key=lambda one: (order.index(one.where.split(":")[0]), _numbers(one.where))
-        )
+        return sorted(self._findings, key=lambda one: (order.index(one.where.split(":")[0]), _numbers(one.where)))
 
     def _check(self, name: str, above: tuple[str, ...]) -> Any:
         """The interface of a file, after checking it and what it loads."""
@@ -149,30 +144,24 @@ class _Checker:
 
     def _loaded(self, name: str, wanted: str, above: tuple[str, ...]) -> Any:
         if wanted in above or wanted == name:
-            self._at(
-                name, 1, 1, f"{wanted} is loaded in a circle: {' → '.join([*above, name, wanted])}", "load"
-            )
+            self._at(name, 1, 1, f"{wanted} is loaded in a circle: {' → '.join([*above, name, wanted])}", "load")
             return None
         if wanted in self._files or wanted.removeprefix("@std//") in self._std:
             return self._check(wanted, (*above, name))
         line = next((n for n, t in enumerate(self._files.get(name, "").splitlines(), 1) if wanted in t), 1)
         near = difflib.get_close_matches(wanted, [*self._files, *(f"@std//{one}" for one in self._std)], 1)
-        advice = (
-            f"did you mean {near[0]!r}?" if near else "only files of the package and of @std can be loaded"
-        )
+        advice = f"did you mean {near[0]!r}?" if near else "only files of the package and of @std can be loaded"
         self._at(name, line, 1, f"there is no {wanted!r} to load", "load", advice)
         return None
 
     def _interface(self, name: str, text: str, loads: Mapping[str, Any]) -> Any:
         try:
-            errors, interface, _ = starlark.parse(name, text, self._dialect).typecheck(
-                self._globals, dict(loads)
-            )
+            errors, interface, _ = starlark.parse(name, text, self._dialect).typecheck(self._globals, dict(loads))
         except starlark.StarlarkError as error:
             self._report(name, str(error))
             return self._interfaces.get(name)
-        for error in errors:
-            self._report(name, str(error))
+        for found in errors:
+            self._report(name, str(found))
         return interface
 
     # single checks -------------------------------------------------------------------------------
@@ -241,9 +230,7 @@ class _Checker:
             line = code.count("\n", 0, found.start(1)) + 1
             column = found.start(1) - code.rfind("\n", 0, found.start(1))
             advice = "choose another name"
-            self._at(
-                name, line, column, f"{found[1]!r} is a name of the language of packages", "shadow", advice
-            )
+            self._at(name, line, column, f"{found[1]!r} is a name of the language of packages", "shadow", advice)
 
     # reporting -----------------------------------------------------------------------------------
 

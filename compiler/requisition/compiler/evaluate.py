@@ -57,14 +57,10 @@ class _Evaluation:
     def __init__(self, job: Job) -> None:
         self._job = job
         self._dialect = starlark.Dialect.extended()
-        self._globals = starlark.Globals.extended_by(
-            [getattr(starlark.LibraryExtension, name) for name in _LIBRARIES]
-        )
+        self._globals = starlark.Globals.extended_by([getattr(starlark.LibraryExtension, name) for name in _LIBRARIES])
         self._recorder = Recorder(job.nodes)
         self._stop = threading.Event()
-        self._options = starlark.EvalOptions(
-            check_cancelled=self._stop.is_set, max_callstack_size=job.call_depth
-        )
+        self._options = starlark.EvalOptions(check_cancelled=self._stop.is_set, max_callstack_size=job.call_depth)
         self._modules: dict[str, starlark.FrozenModule] = {}
         self._loading: list[str] = []
         self._loader = starlark.FileLoader(self._load)
@@ -131,8 +127,6 @@ class _Evaluation:
         table: Mapping[str, str] = self._job.std if name.startswith("@std//") else self._job.files
         found = table.get(name.removeprefix("@std//"))
         if found is None:
-            known = (
-                "the package's .star files" if not name.startswith("@") else "@std//" + ", @std//".join(table)
-            )
+            known = "the package's .star files" if not name.startswith("@") else "@std//" + ", @std//".join(table)
             raise ValueError(f"{name!r} cannot be loaded: only {known} can")
         return found

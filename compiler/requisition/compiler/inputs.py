@@ -51,9 +51,7 @@ class InputTable:
             )
         near = difflib.get_close_matches(path, self._files.names(), 1)
         advice = f"did you mean {near[0]!r}?" if near else "add the file, or correct the path"
-        return Diagnostic(
-            what=f"the package has no file {path!r} for this target", where=location, next=advice
-        )
+        return Diagnostic(what=f"the package has no file {path!r} for this target", where=location, next=advice)
 
 
 def _is_relative(path: str) -> bool:
@@ -68,9 +66,7 @@ def _pin(name: str, place: str, location: str) -> Input:
     try:
         info = os.fstat(fd)
         if not stat.S_ISREG(info.st_mode) or info.st_size > MAX_INPUT:
-            raise BadInput.of(
-                f"{name} is not a regular file of at most {MAX_INPUT >> 30} GiB", where=location
-            )
+            raise BadInput.of(f"{name} is not a regular file of at most {MAX_INPUT >> 30} GiB", where=location)
         data = os.read(fd, _CHUNK)
         digest, size = hashlib.sha256(data), len(data)
         while len(data) == _CHUNK:

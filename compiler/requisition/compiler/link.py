@@ -130,11 +130,7 @@ class Linker:
                     about = value if slot == "path" or "/" not in value else value.rpartition("/")[2]
                     break
         if call.action.startswith("flow.") and call.bodies:
-            about = (
-                self._phase_ids[call.bodies[0][2]]
-                .removeprefix(self._phase_ids[call.phase] + "/")
-                .split("/")[0]
-            )
+            about = self._phase_ids[call.bodies[0][2]].removeprefix(self._phase_ids[call.phase] + "/").split("/")[0]
         about = about.split("\n", 1)[0][:120]
         name = f"{self._phase_ids[call.phase]}/{call.action}{':' if about else ''}{about}"
         count = self._taken.get(name, 0) + 1
@@ -169,9 +165,7 @@ class Linker:
         )
 
     def _slots(self, spec: ActionSpec, call: Call, refs: set[int]) -> dict[str, Any]:
-        return convert(
-            spec, call.slots, call.location, lambda value: self._mark(value, refs, call), self._inputs.pin
-        )
+        return convert(spec, call.slots, call.location, lambda value: self._mark(value, refs, call), self._inputs.pin)
 
     def _mark(self, value: dict[str, Any], refs: set[int], call: Call) -> dict[str, Any] | None:
         """A promise, proxy or secret as the order writes it; None for any other dict."""
@@ -216,9 +210,7 @@ class Linker:
         cases = []
         for kind, predicate, body in call.bodies:
             if kind == "case":
-                cases.append(
-                    {"when": compile_predicate(predicate, call.location), "body": self._phase_ids[body]}
-                )
+                cases.append({"when": compile_predicate(predicate, call.location), "body": self._phase_ids[body]})
             else:
                 slots[kind] = self._phase_ids[body]
         if call.action == "flow.choose":
@@ -266,9 +258,7 @@ class Linker:
                 return policy
         if value is None:
             return None
-        raise bad(
-            call.location, f"on_conflict: found {value!r}, expected one of {', '.join(CONFLICT_POLICIES)}"
-        )
+        raise bad(call.location, f"on_conflict: found {value!r}, expected one of {', '.join(CONFLICT_POLICIES)}")
 
     # paths ---------------------------------------------------------------------------------------
 

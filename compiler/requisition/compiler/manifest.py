@@ -107,9 +107,7 @@ def _checkout(found: Manifest, where: str) -> list[Diagnostic]:
     if found.projects.deploy == "copy" or found.projects.checkout.startswith(("/", "~/")):
         return []
     what = "projects are deployed as links, and `checkout` does not say where to"
-    return [
-        Diagnostic(what=what, where=where, next="projects: {deploy: link, checkout: /path/of/this/package}")
-    ]
+    return [Diagnostic(what=what, where=where, next="projects: {deploy: link, checkout: /path/of/this/package}")]
 
 
 def _names(found: Manifest, where: str) -> list[Diagnostic]:
@@ -117,10 +115,7 @@ def _names(found: Manifest, where: str) -> list[Diagnostic]:
     if not _NAME.match(found.name):
         bad.append(f"{found.name!r} cannot name a package")
     bad += [
-        f"{name!r} cannot name a {kind}"
-        for kind, names in _named(found)
-        for name in names
-        if not _OPTION.match(name)
+        f"{name!r} cannot name a {kind}" for kind, names in _named(found) for name in names if not _OPTION.match(name)
     ]
     layers = [layer.name for layer in found.layers]
     bad += [f"the layer {name!r} stands here twice" for name in set(layers) if layers.count(name) > 1]

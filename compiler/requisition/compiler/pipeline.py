@@ -69,9 +69,7 @@ def check(request: BuildRequest) -> tuple[Diagnostic, ...]:
     """Static findings of a package, without evaluating it. Raises BadInput for a bad manifest."""
     package = open_package(request)
     catalogue = catalogues.load()
-    findings, _ = run_child(
-        _job(package, request.limits, catalogue), request.limits, catalogue, check_only=True
-    )
+    findings, _ = run_child(_job(package, request.limits, catalogue), request.limits, catalogue, check_only=True)
     return tuple(findings)
 
 
@@ -116,16 +114,11 @@ def _facts(
     )
 
 
-def _build_package(
-    package: Package, request: BuildRequest, catalogue: Catalogue, outer: tuple[str, ...]
-) -> Parts:
+def _build_package(package: Package, request: BuildRequest, catalogue: Catalogue, outer: tuple[str, ...]) -> Parts:
     findings, recording = run_child(
         _job(package, request.limits, catalogue), request.limits, catalogue, check_only=False
     )
-    said = [
-        Diagnostic(what=s.text, where=s.location, severity=s.kind)
-        for s in (recording.said if recording else ())
-    ]
+    said = [Diagnostic(what=s.text, where=s.location, severity=s.kind) for s in (recording.said if recording else ())]
     errors = [one for one in (*findings, *said) if one.severity == "error"]
     if errors or recording is None:
         raise BadInput(errors)
@@ -250,9 +243,7 @@ def _open_nested(package: Package, nested: Nested, request: BuildRequest) -> Pac
     where = f"{folder}/{manifests.MANIFEST}"
     manifests.check_platform(found, request.target, where)
     options = nested.options
-    facts = _facts(
-        found, request, options["features"], options["without"], options["settings"], nested.location
-    )
+    facts = _facts(found, request, options["features"], options["without"], options["settings"], nested.location)
     return Package(folder, f"{package.prefix}{path}/", found, facts, PackageFiles(folder, request.target), "")
 
 

@@ -28,9 +28,7 @@ def read_scripts(folder: str, files: PackageFiles, lone: str, limits: Limits) ->
                 data = file.read(limits.script_bytes + 1)
             total += len(data)
             if total > limits.script_bytes:
-                raise BadInput.of(
-                    f"the scripts are larger than {limits.script_bytes} bytes together", where=name
-                )
+                raise BadInput.of(f"the scripts are larger than {limits.script_bytes} bytes together", where=name)
             texts[name] = data.decode("utf-8")
             if "\0" in texts[name]:
                 raise UnicodeError("it holds a NUL")
@@ -57,9 +55,7 @@ def phase_scripts(manifest: Manifest, scripts: dict[str, str], lone: str) -> lis
     for phase in manifest.phases:
         own = f"{phase}.star"
         for script in (lone,) if lone else (own, SHARED):
-            if script in scripts and re.search(
-                rf"^def {re.escape(phase)}\s*\(", scripts[script], re.MULTILINE
-            ):
+            if script in scripts and re.search(rf"^def {re.escape(phase)}\s*\(", scripts[script], re.MULTILINE):
                 found.append((phase, script))
                 break
         else:

@@ -13,9 +13,7 @@ from requisition.schemas.diagnostic import BadInput, Diagnostic
 _KINDS: dict[str, type[Any]] = {"string": str, "integer": int, "boolean": bool, "array": list, "object": dict}
 
 
-def chosen_features(
-    manifest: Manifest, wanted: Iterable[str], without: Iterable[str], where: str
-) -> tuple[str, ...]:
+def chosen_features(manifest: Manifest, wanted: Iterable[str], without: Iterable[str], where: str) -> tuple[str, ...]:
     """Names of the features that are on, sorted."""
     wanted, without = tuple(wanted), tuple(without)
     unknown = [name for name in (*wanted, *without) if name not in manifest.features]
@@ -27,9 +25,7 @@ def chosen_features(
 
 def chosen_settings(manifest: Manifest, given: Mapping[str, Any], where: str) -> dict[str, Any]:
     """Every setting's value, typed. Texts are read as the setting's type says."""
-    findings = [
-        _unknown("setting", name, manifest.settings, where) for name in given if name not in manifest.settings
-    ]
+    findings = [_unknown("setting", name, manifest.settings, where) for name in given if name not in manifest.settings]
     values: dict[str, Any] = {}
     for name, setting in manifest.settings.items():
         try:

@@ -101,9 +101,7 @@ def _other(
 ) -> Any:
     expected = _SIMPLE.get(kind)
     if expected is not None and type(value) not in expected:
-        raise bad(
-            location, f"plan.{spec.name}: {name}: found {_shown(value)}, expected {_EXPECTED.get(kind, kind)}"
-        )
+        raise bad(location, f"plan.{spec.name}: {name}: found {_shown(value)}, expected {_EXPECTED.get(kind, kind)}")
     if name == "includes":
         return [pin(_text(item, location, name), location) for item in value]
     if type(value) in (dict, list):
@@ -140,9 +138,7 @@ def _text(value: Any, location: str, name: str) -> str:
 
 
 def _shown(value: Any) -> str:
-    return (
-        f"{value!r} ({type(value).__name__})" if not isinstance(value, (dict, list)) else type(value).__name__
-    )
+    return f"{value!r} ({type(value).__name__})" if not isinstance(value, (dict, list)) else type(value).__name__
 
 
 def _secret_misplaced(spec: ActionSpec, name: str, location: str) -> BadInput:

@@ -133,8 +133,7 @@ def split_suffixes(name: str, segments: tuple[str, ...]) -> tuple[str, list[str]
         tail = parts[at:]
         head_ok = tail[0] in known
         rest_ok = all(
-            part in known or (part[:1].isupper() and part.isalnum() and tail[0] in _OSES.values())
-            for part in tail
+            part in known or (part[:1].isupper() and part.isalnum() and tail[0] in _OSES.values()) for part in tail
         )
         if head_ok and rest_ok and any(parts[:at]):
             return ".".join(parts[:at]), tail

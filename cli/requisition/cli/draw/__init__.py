@@ -1,1 +1,0 @@
-"""Drawing: documents, events and findings as calm lines. No decisions are made here."""
