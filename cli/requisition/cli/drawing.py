@@ -19,7 +19,7 @@ ICONS = {
     "not_compensable": ("!", "warn"),
 }
 SHOWN = 12
-_SECRET = "•••"
+_MASK = "•••"
 
 
 def diff_lines(text: str, output: Output) -> str:
@@ -177,7 +177,7 @@ def shown_value(name: str, value: object) -> str:
     """A slot value in a line: modes in octal, promises as arrows, secrets masked."""
     if isinstance(value, dict):
         if "$secret" in value:
-            return _SECRET
+            return _MASK
         if "$ref" in value:
             return (
                 f"→ {value['$ref'].rpartition('/')[2] if ':' not in value['$ref'] else value['$ref'].split('/', 2)[-1]}"

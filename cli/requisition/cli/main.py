@@ -73,9 +73,9 @@ class LazyGroup(click.Group):
 )
 @click.option("--state", help="State directory. [default: $REQUISITION_STATE, then the user's or system's own]")
 @click.pass_context
-def cli(ctx: click.Context, as_json: bool, quiet: bool, color: str, state: str | None) -> None:
+def cli(ctx: click.Context, *, as_json: bool, quiet: bool, color: str, state: str | None) -> None:
     """Install scripts as signed change orders: reviewable before, reversible after."""
-    ctx.obj = Output(as_json, quiet, color, state)
+    ctx.obj = Output(as_json=as_json, quiet=quiet, color=color, state=state)
 
 
 def main() -> None:

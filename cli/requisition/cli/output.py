@@ -1,6 +1,11 @@
-"""What goes to the terminal: colour, findings, JSON. Plain words; the same with and without colour."""
+"""What goes to the terminal: colour, findings, JSON. Plain words; the same with and without colour.
+
+Names, diffs and logs come from orders that nobody may have reviewed yet: what a terminal would act upon is
+shown, never sent.
+"""
 
 import os
+import re
 import sys
 from collections.abc import Iterable
 from typing import Any
@@ -18,11 +23,24 @@ _STYLES: dict[str, dict[str, Any]] = {
     "path": {"fg": "cyan"},
 }
 
+# Our own colours, as `click.style` writes them; or C0 (but tab and newline), DEL, C1, and what reorders or
+# hides text (bidirectional and zero-width controls).
+_CONTROL = re.compile(
+    "(\x1b\\[(?:0|1|2|31|32|33|36)m)|[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]"
+)
+
+
+def clean(text: str, *, color: bool = False) -> str:
+    """The text with everything that a terminal would act upon made visible; our colours may stay."""
+    return _CONTROL.sub(
+        lambda found: found[0] if color and found[1] else found[0].encode("unicode_escape").decode("ascii"), text
+    )
+
 
 class Output:
     """One command's way to the person: options that every command has, and what prints."""
 
-    def __init__(self, as_json: bool, quiet: bool, color: str, state: str | None) -> None:  # noqa: FBT001
+    def __init__(self, as_json: bool, quiet: bool, color: str, state: str | None) -> None:
         self.as_json = as_json
         self.quiet = quiet
         self._state = state
@@ -40,12 +58,12 @@ class Output:
     def say(self, text: str = "") -> None:
         """A line for people, unless they asked for quiet or JSON."""
         if not self.quiet and not self.as_json:
-            click.echo(text, color=self.color)
+            click.echo(clean(text, color=self.color), color=self.color)
 
     def result(self, text: str) -> None:
         """A line that even --quiet shows."""
         if not self.as_json:
-            click.echo(text, color=self.color)
+            click.echo(clean(text, color=self.color), color=self.color)
 
     def json(self, value: Any) -> None:
         """One JSON document on one line."""
@@ -59,7 +77,7 @@ class Output:
             if self.as_json:
                 self.json({"type": "diagnostic", **to_dict(one)})
             else:
-                click.echo(self.shown(one), err=True, color=self.color)
+                click.echo(clean(self.shown(one), color=self.color), err=True, color=self.color)
 
     def shown(self, one: Diagnostic) -> str:
         """One finding as a block: what, the place in the file, why, and what to do next."""
@@ -114,7 +132,7 @@ def _unexpected(error: BaseException) -> Diagnostic:
 
 def _plain() -> Output:
     arguments = sys.argv[1:]
-    return Output("--json" in arguments, False, "auto", None)
+    return Output(as_json="--json" in arguments, quiet=False, color="auto", state=None)
 
 
 def default_state() -> str:

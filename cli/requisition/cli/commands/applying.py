@@ -43,7 +43,7 @@ _MANY_JOBS = 4
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @click.option("--detailed-exitcode", is_flag=True, help="With --dry-run: exit 2 when something would change.")
 @click.pass_obj
-def apply(output: Output, file: str, **options: Any) -> int:
+def apply(output: Output, /, file: str, **options: Any) -> int:
     """Run an order, or show what it would do.
 
     FILE is an order (.yaml or .plan). It is verified against the trust policy before it is parsed, and
@@ -110,7 +110,7 @@ def _dry_code(result: Result, *, detailed: bool) -> int:
 @click.option("--diff", "show_diff", is_flag=True, help="Show diffs, where the inputs are still at hand.")
 @click.option("--detailed-exitcode", is_flag=True, help="Exit 2 when something differs.")
 @click.pass_obj
-def status(output: Output, root: str | None, *, show_diff: bool, detailed_exitcode: bool) -> int:
+def status(output: Output, /, root: str | None, *, show_diff: bool, detailed_exitcode: bool) -> int:
     """Show what differs from what was applied: changed, missing, extra."""
     target = root or ("/" if os.geteuid() == 0 else os.path.expanduser("~"))
     request = Request(verb="status", state_dir=output.state_dir, target_root=os.path.abspath(target), diff=show_diff)

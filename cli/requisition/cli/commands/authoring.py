@@ -57,7 +57,7 @@ def _build_options(command: Any) -> Any:
 @click.command()
 @click.argument("name")
 @click.pass_obj
-def init(output: Output, name: str) -> None:
+def init(output: Output, /, name: str) -> None:
     """Make a new package in the folder NAME."""
     from requisition.compiler.manifest import parse_manifest
 
@@ -81,7 +81,7 @@ def init(output: Output, name: str) -> None:
 @click.argument("source", type=click.Path(exists=True))
 @_build_options
 @click.pass_obj
-def check(output: Output, source: str, **options: Any) -> int:
+def check(output: Output, /, source: str, **options: Any) -> int:
     """Find mistakes in a package, without building it: syntax, types, unknown actions, lints."""
     from requisition.compiler import check as check_package
 
@@ -108,7 +108,7 @@ def check(output: Output, source: str, **options: Any) -> int:
 @click.option("--host", "hosts", multiple=True, help="Bind the order to a host name (repeatable).")
 @click.option("--bundle", is_flag=True, help="Put the content of every input into the file (.plan only).")
 @click.pass_obj
-def build(output: Output, source: str, path: str, **options: Any) -> int:
+def build(output: Output, /, source: str, path: str, **options: Any) -> int:
     """Build a package into an order.
 
     SOURCE is a package's folder, or a lone .star file. The same sources, target and options give the same

@@ -31,7 +31,7 @@ def _ask(what: str) -> bytes:
 @click.option("--key", "keys", multiple=True, required=True, help="Key name, file, or gpg:FINGERPRINT (repeatable).")
 @click.option("--passphrase-file", type=click.Path(exists=True, dir_okay=False), help="File that holds the passphrase.")
 @click.pass_obj
-def sign(output: Output, file: str, keys: tuple[str, ...], passphrase_file: str | None) -> int:
+def sign(output: Output, /, file: str, keys: tuple[str, ...], passphrase_file: str | None) -> int:
     """Sign an order. Signatures of others stay; a key signs once."""
     from requisition.schemas import orderfile
     from requisition.schemas.envelope import pae
@@ -63,7 +63,7 @@ def sign(output: Output, file: str, keys: tuple[str, ...], passphrase_file: str 
 @click.argument("file", type=click.Path(exists=True, dir_okay=False))
 @click.option("--trust", type=click.Path(dir_okay=False), help="Trust policy. [default: the user's trust.yaml]")
 @click.pass_obj
-def verify(output: Output, file: str, trust: str | None) -> int:
+def verify(output: Output, /, file: str, trust: str | None) -> int:
     """Tell whose signatures an order carries, and whether they count. Exit code 3 when they do not suffice."""
     from requisition.runtime.trust import judge
     from requisition.schemas import orderfile
@@ -99,7 +99,7 @@ def key() -> None:
 @click.argument("name")
 @click.option("--passphrase", is_flag=True, help="Ask for a passphrase that protects the key.")
 @click.pass_obj
-def new(output: Output, name: str, *, passphrase: bool) -> None:
+def new(output: Output, /, name: str, *, passphrase: bool) -> None:
     """Make an Ed25519 key NAME."""
     from requisition.schemas.signing import new_key
 
@@ -116,7 +116,7 @@ def new(output: Output, name: str, *, passphrase: bool) -> None:
 
 @key.command("list")
 @click.pass_obj
-def list_keys(output: Output) -> None:
+def list_keys(output: Output, /) -> None:
     """List your keys, and OpenSSH Ed25519 keys in ~/.ssh."""
     from requisition.schemas.keys import parse_public_key
 
@@ -138,7 +138,7 @@ def list_keys(output: Output) -> None:
 @key.command()
 @click.argument("name")
 @click.pass_obj
-def show(output: Output, name: str) -> None:
+def show(output: Output, /, name: str) -> None:
     """Print the public line of a key, for trust.yaml and allowed_signers."""
     from requisition.schemas.keys import parse_public_key
     from requisition.schemas.signing import load_signer

@@ -37,7 +37,9 @@ def trust() -> None:
 @_file_option
 @click.option("--expires", help="Time from which the key counts no more, as 2027-06-30T00:00:00Z.")
 @click.pass_obj
-def add(output: Output, name: str, public: str, roles: tuple[str, ...], path: str | None, expires: str | None) -> None:
+def add(
+    output: Output, /, name: str, public: str, roles: tuple[str, ...], path: str | None, expires: str | None
+) -> None:
     """Trust the key NAME. PUBLIC is its public line, or a file that holds it (.pub, PEM)."""
     from requisition.schemas.keys import parse_public_key
     from requisition.schemas.trustfile import KeyEntry, parse_time
@@ -58,7 +60,7 @@ def add(output: Output, name: str, public: str, roles: tuple[str, ...], path: st
     "--require", "required", multiple=True, metavar="ROLE=N", help="Signatures needed of a role (repeatable)."
 )
 @click.pass_obj
-def require(output: Output, path: str | None, required: tuple[str, ...]) -> None:
+def require(output: Output, /, path: str | None, required: tuple[str, ...]) -> None:
     """Say how many different keys of each role must have signed."""
     counts = {}
     for text in required:
@@ -75,7 +77,7 @@ def require(output: Output, path: str | None, required: tuple[str, ...]) -> None
 @_role_option
 @_file_option
 @click.pass_obj
-def import_signers(output: Output, signers: str, roles: tuple[str, ...], path: str | None) -> None:
+def import_signers(output: Output, /, signers: str, roles: tuple[str, ...], path: str | None) -> None:
     """Trust the keys of an OpenSSH allowed_signers file that may sign orders."""
     from requisition.schemas.trustfile import import_allowed_signers
 
@@ -88,7 +90,7 @@ def import_signers(output: Output, signers: str, roles: tuple[str, ...], path: s
 @trust.command()
 @_file_option
 @click.pass_obj
-def show(output: Output, path: str | None) -> None:
+def show(output: Output, /, path: str | None) -> None:
     """Show the policy."""
     from requisition.schemas.trustfile import load_trust
 
