@@ -34,14 +34,10 @@ def items(count: int) -> list[Item]:
         place = f"/d{number % directories:05d}"
         if number < copies:
             found.append(
-                Item(
-                    "copy", f"{place}/c{number:06d}", f"files/{number % 100:02d}/{number:06d}", _size(number)
-                )
+                Item("copy", f"{place}/c{number:06d}", f"files/{number % 100:02d}/{number:06d}", _size(number))
             )
         elif number < copies + links:
-            found.append(
-                Item("link", f"{place}/l{number:06d}", f"../d{number % directories:05d}/c{number:06d}", 0)
-            )
+            found.append(Item("link", f"{place}/l{number:06d}", f"../d{number % directories:05d}/c{number:06d}", 0))
         else:
             found.append(Item("template", f"{place}/t{number:06d}", "server.conf.tmpl", 0))
     return found

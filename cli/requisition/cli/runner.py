@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from io import BufferedReader, BufferedWriter
 from typing import BinaryIO
 
 from requisition.runtime.frames import Event, FrameError, Request, Result, read_reply, write_frame

@@ -125,11 +125,7 @@ def _admitted(
         checksum("order", order.name, payload) if payload else document.order_checksum,  # type: ignore[union-attr]
         target_root(order, request),
         source,
-        tuple(
-            Admission(j.keyid, j.method, j.signer)
-            for j in (verdict.signatures if verdict else ())
-            if j.counts
-        ),
+        tuple(Admission(j.keyid, j.method, j.signer) for j in (verdict.signatures if verdict else ()) if j.counts),
         verdict,
         trust,
         watch,

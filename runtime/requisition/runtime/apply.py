@@ -65,9 +65,7 @@ def hold_root(ground: Ground, request: Request, watch: Watch) -> AbstractContext
     return hold(ground.view.lock, holder, ground.root.path)
 
 
-def _run(
-    run: Run, request: Request, report: Report, admitted: Admitted, only: frozenset[int] | None
-) -> Result:
+def _run(run: Run, request: Request, report: Report, admitted: Admitted, only: frozenset[int] | None) -> Result:
     counts = report.counts()
     bodies = any(phase.kind != "forward" for phase in run.graph.order.phases)
     if not counts["change"] and not counts["unknown"] and not bodies:

@@ -45,9 +45,7 @@ def run_command(
         )
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise ActionError(
-            f"{argv[0]} cannot be started: {reason}", "is it installed, and in PATH?"
-        ) from error
+        raise ActionError(f"{argv[0]} cannot be started: {reason}", "is it installed, and in PATH?") from error
     deadline = time.monotonic() + timeout_ms / 1000 if timeout_ms else None
     try:
         out, err = _converse(process, stdin, output_limit, deadline, cancelled)

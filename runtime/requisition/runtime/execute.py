@@ -102,9 +102,7 @@ def take_all_back(
         def compensate(phase: str) -> None:
             forward.run_phase(run.graph.phases[phase], (), host)
 
-    unwinder = Unwinder(
-        run.graph, host, run.journal, run.ledger, run.stack, crash=crash, compensate=compensate
-    )
+    unwinder = Unwinder(run.graph, host, run.journal, run.ledger, run.stack, crash=crash, compensate=compensate)
     return unwinder.unwind()
 
 

@@ -145,9 +145,7 @@ class Executor:
         if phase.kind != "body":
             self.ledger.event("phase", phase=phase.id, scope=scope, status=status)
 
-    def _phase_record(
-        self, phase: Phase, scope: Scope, status: Any, started: int, attempts: list[Attempt]
-    ) -> None:
+    def _phase_record(self, phase: Phase, scope: Scope, status: Any, started: int, attempts: list[Attempt]) -> None:
         if phase.kind != "body" and not scope:
             self.ledger.phase(phase.id, status, started, tuple(attempts))
 
@@ -317,9 +315,7 @@ class Executor:
             raise self._failure(one, scope, error) from error
         return None if found is None else self._sort_out(one, scope, slots, found)
 
-    def _sort_out(
-        self, one: Bound, scope: Scope, slots: Struct | None, found: Satisfied | Change
-    ) -> Step | None:
+    def _sort_out(self, one: Bound, scope: Scope, slots: Struct | None, found: Satisfied | Change) -> Step | None:
         if isinstance(found, Satisfied):
             if one.index in self.graph.consumed:
                 self.values.set_outputs(one.index, scope, found.outputs)
@@ -359,9 +355,7 @@ class Executor:
             raise self._failure(one, scope, error) from error
         self._finish(step, scope, done, started, attempts)
 
-    def _finish(
-        self, step: Step, scope: Scope, done: Done, started: int, attempts: tuple[Attempt, ...]
-    ) -> None:
+    def _finish(self, step: Step, scope: Scope, done: Done, started: int, attempts: tuple[Attempt, ...]) -> None:
         one = step.one
         consumed = one.index in self.graph.consumed
         if consumed:
@@ -427,19 +421,13 @@ class Executor:
             host.rename(path, moved)
         for change in files:
             host.delete(change)
-        self.ledger.event(
-            "log", node=one.node.id, text=f"{path} moved to {moved}" if aside else f"{path} removed"
-        )
+        self.ledger.event("log", node=one.node.id, text=f"{path} moved to {moved}" if aside else f"{path} removed")
 
     # failure -------------------------------------------------------------------------------------
 
     def _failure(self, one: Bound, scope: Scope, error: Exception) -> NodeFailed:
         hint = error.hint if isinstance(error, ActionError) else ""
-        text = (
-            f"{error.strerror}: {error.filename}"
-            if isinstance(error, OSError) and error.strerror
-            else str(error)
-        )
+        text = f"{error.strerror}: {error.filename}" if isinstance(error, OSError) and error.strerror else str(error)
         if one.node.retry is None:
             self.ledger.other(one, scope, "failed", text)
         item = f" (item {'.'.join(map(str, scope))})" if scope else ""

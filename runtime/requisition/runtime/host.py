@@ -97,9 +97,7 @@ class RealHost:
             return None
         except OSError as error:
             if error.errno in _ABSENT_CODES:
-                raise Escapes(
-                    f"{path}: a parent is not a directory", "move it away, or change the path"
-                ) from error
+                raise Escapes(f"{path}: a parent is not a directory", "move it away, or change the path") from error
             raise
 
     def stat(self, path: str) -> Stat | None:
@@ -133,9 +131,7 @@ class RealHost:
     def listdir(self, path: str) -> list[str]:
         """See `Host.listdir`."""
         directory, name = self.root.parent(path)
-        fd = os.open(
-            name or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory
-        )
+        fd = os.open(name or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
         try:
             return sorted(os.listdir(fd))
         finally:
@@ -410,9 +406,7 @@ class RealHost:
         try:
             return self._secrets[name]
         except KeyError:
-            raise ActionError(
-                f"no value was given for the secret {name!r}", f"add --secret {name}=…"
-            ) from None
+            raise ActionError(f"no value was given for the secret {name!r}", f"add --secret {name}=…") from None
 
     def real_path(self, path: str) -> str:
         """See `Host.real_path`."""

@@ -223,9 +223,7 @@ def _find_marks(values: Iterable[Any]) -> Iterable[dict[str, Any]]:
             stack.extend(value)
 
 
-def _arrows(
-    order: Order, bound: list[Bound], by_id: Mapping[str, int]
-) -> tuple[list[int], list[tuple[int, ...]]]:
+def _arrows(order: Order, bound: list[Bound], by_id: Mapping[str, int]) -> tuple[list[int], list[tuple[int, ...]]]:
     count = len(order.nodes)
     waits, then = [0] * count, [[] for _ in range(count)]  # type: list[int], list[list[int]]
     for index, node in enumerate(order.nodes):
@@ -247,9 +245,7 @@ def _check_phases(order: Order, phases: Mapping[str, int], bound: list[Bound]) -
     """Every body and compensation exists, has the right kind, and belongs to exactly one owner."""
     owners: dict[str, str] = {}
     wanted = [(phase.compensate, "compensation", phase.id) for phase in order.phases if phase.compensate]
-    wanted += [
-        (body, "body", one.node.id) for one in bound if one.action is None for body in bodies(one.node)
-    ]
+    wanted += [(body, "body", one.node.id) for one in bound if one.action is None for body in bodies(one.node)]
     for body, kind, owner in wanted:
         index = phases.get(body)
         found: Phase | None = None if index is None else order.phases[index]
@@ -324,9 +320,7 @@ def _sequence(order: Order, waits: list[int], then: list[tuple[int, ...]]) -> li
 
 
 def _finding(node: Node, what: str) -> Diagnostic:
-    return Diagnostic(
-        what=f"{node.id}: {what}", where=node.location, next="build the order again with this version"
-    )
+    return Diagnostic(what=f"{node.id}: {what}", where=node.location, next="build the order again with this version")
 
 
 def _bad(node: Node, what: str) -> BadInput:

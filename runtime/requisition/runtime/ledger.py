@@ -26,9 +26,7 @@ class Ledger:
     """Append-only but for the status of a node that is rolled back. `hooks` see every event and can
     break nothing: what they raise is counted and shown as a warning."""
 
-    def __init__(
-        self, graph: Hydrated, clock: Callable[[], int], emit: Hook, hooks: tuple[Hook, ...] = ()
-    ) -> None:
+    def __init__(self, graph: Hydrated, clock: Callable[[], int], emit: Hook, hooks: tuple[Hook, ...] = ()) -> None:
         self.graph = graph
         self.clock = clock
         self.nodes: dict[tuple[int, Scope], NodeRun] = {}
@@ -83,9 +81,7 @@ class Ledger:
         )
         self.event("node", node=one.node.id, scope=scope, status="done", phase=one.node.phase, text=reason)
 
-    def other(
-        self, one: Bound, scope: Scope, status: NodeStatus, why: str, attempts: tuple[Attempt, ...] = ()
-    ) -> None:
+    def other(self, one: Bound, scope: Scope, status: NodeStatus, why: str, attempts: tuple[Attempt, ...] = ()) -> None:
         """A node was skipped or failed."""
         now = self.clock()
         before = self.nodes.get((one.index, scope))

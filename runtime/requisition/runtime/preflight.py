@@ -139,9 +139,7 @@ def preflight(
     return report
 
 
-def _foresee(
-    one: Bound, graph: Hydrated, host: PreflightHost, values: Values, report: Report
-) -> Prospect | None:
+def _foresee(one: Bound, graph: Hydrated, host: PreflightHost, values: Values, report: Report) -> Prospect | None:
     """What one node would do, given what those before it are to change; None when that is a finding."""
     pending = ""
     if one.action is not None and one.action.spec.effect == "outside":
@@ -233,9 +231,7 @@ def observe(one: Bound, host: PreflightHost, values: Values) -> Prospect:
         source = getattr(slots, name)
         if source:
             host.inputs.verify(source)
-    conflicts = (
-        conflicts_of(found.files, lambda path: ours(host, path)) if names.claims and found.files else ()
-    )
+    conflicts = conflicts_of(found.files, lambda path: ours(host, path)) if names.claims and found.files else ()
     reusable = not host.unsaved and not conflicts and len(found.files) == 1
     return Prospect("change", found.reason, found, reusable, conflicts)
 

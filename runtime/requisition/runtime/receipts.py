@@ -56,12 +56,8 @@ def sign_as_host(message: bytes, key_path: str) -> Signature:
             new.flush()
             os.fsync(fd)
     except ValueError as error:
-        raise BadInput.of(
-            "the host key is damaged", where=key_path, next="move it away; a new one is made"
-        ) from error
+        raise BadInput.of("the host key is damaged", where=key_path, next="move it away; a new one is made") from error
     if not isinstance(key, Ed25519PrivateKey):
-        raise BadInput.of(
-            "the host key is not Ed25519", where=key_path, next="move it away; a new one is made"
-        )
+        raise BadInput.of("the host key is not Ed25519", where=key_path, next="move it away; a new one is made")
     public = key.public_key().public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
     return Signature(hashlib.sha256(public).hexdigest(), "ed25519", key.sign(message))

@@ -62,9 +62,7 @@ def rollback(request: Request, watch: Watch) -> Result:
     with ExitStack() as resources:
         info = find_run(StateDir(request.state_dir), request.run_id, interrupted=False)
         if info.state == "rolled_back":
-            raise BadInput.of(
-                f"{info.run_id} was rolled back already", next="plan receipts shows what stands"
-            )
+            raise BadInput.of(f"{info.run_id} was rolled back already", next="plan receipts shows what stands")
         opened = reopen(request, watch, info, resources, trusted=False)
         obstacles = _obstacles(opened)
         if obstacles and not request.force:
@@ -125,9 +123,7 @@ def reopen(request: Request, watch: Watch, info: RunInfo, resources: ExitStack, 
     directory = state.run(info.run_id)
     copy = run_order(directory)
     if copy is None or not os.path.exists(f"{directory}/journal"):
-        raise BadInput.of(
-            f"{info.run_id} changed nothing", where=directory, next="plan receipts lists all runs"
-        )
+        raise BadInput.of(f"{info.run_id} changed nothing", where=directory, next="plan receipts lists all runs")
     again = msgspec.structs.replace(
         request,
         order_path=copy,

@@ -47,9 +47,7 @@ class Replay(Struct):
                 left = tuple(c.expect for c in entry.files)
                 key = (entry.node, entry.scope)
                 before = runs[key].left if key in runs else ()
-                runs[key] = NodeRun(
-                    entry.node, "done", entry.scope, "before the run was cut off", left=before + left
-                )
+                runs[key] = NodeRun(entry.node, "done", entry.scope, "before the run was cut off", left=before + left)
         return runs
 
 
@@ -84,9 +82,7 @@ def replay(records: list[Record], graph: Hydrated, where: str) -> Replay:
     return found
 
 
-def crash_window(
-    found: Replay, boot_id: str, boot_time_ns: int, now_ns: int, *, assume: bool
-) -> CrashWindow | None:
+def crash_window(found: Replay, boot_id: str, boot_time_ns: int, now_ns: int, *, assume: bool) -> CrashWindow | None:
     """When files may have been torn: None if the machine has been up since the run was cut off.
 
     `assume` is for what the boot id cannot tell: a restored disk image or snapshot.

@@ -77,9 +77,7 @@ def is_prior(host: RealHost, change: FileChange, info: os.stat_result | None) ->
     )
 
 
-def is_ours(
-    host: RealHost, change: FileChange, info: os.stat_result | None, crash: CrashWindow | None
-) -> bool:
+def is_ours(host: RealHost, change: FileChange, info: os.stat_result | None, crash: CrashWindow | None) -> bool:
     """Whether the path is as the change left it, or torn by the crash that ended the run."""
     if host.matches(change.expect):
         return True

@@ -103,9 +103,7 @@ class TargetRoot:
 
     def _link_target(self, fd: int, info: os.stat_result, path: str, part: str, links: int) -> str:
         if not stat.S_ISLNK(info.st_mode):
-            raise Escapes(
-                f"{path}: {part!r} is not a directory", "move it away, or change the package's path"
-            )
+            raise Escapes(f"{path}: {part!r} is not a directory", "move it away, or change the package's path")
         if info.st_uid not in self._trusted:
             raise Escapes(
                 f"{path}: {part!r} is a link owned by user {info.st_uid}, which is not followed",

@@ -134,9 +134,7 @@ def fold(receipts: Iterable[Receipt]) -> dict[str, Entry]:
     return entries
 
 
-def without_run(
-    view: RootState, run_id: str, touched: Iterable[str], others: Iterable[Receipt]
-) -> dict[str, Entry]:
+def without_run(view: RootState, run_id: str, touched: Iterable[str], others: Iterable[Receipt]) -> dict[str, Entry]:
     """Entries after a run was taken back: its paths are again what the other receipts say of them."""
     entries = {path: entry for path, entry in view.entries.items() if entry.run_id != run_id}
     paths = set(touched)

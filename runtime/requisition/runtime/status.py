@@ -71,9 +71,7 @@ def _tell(watch: Watch, host: RealHost, entry: Entry, found: str) -> None:
     else:
         info = host.lstat(path)
         present = describe(path, info, host) if info is not None else None
-        text = (
-            difference(path, entry.left, present).strip() if present else ""
-        ) or f"{path}: content differs"
+        text = (difference(path, entry.left, present).strip() if present else "") or f"{path}: content differs"
     _say(watch, entry, path, found, text)
 
 
@@ -99,9 +97,7 @@ def _extra(host: RealHost, entries: dict[str, Entry]) -> Iterable[tuple[str, Ent
                 yield inner, entry
 
 
-def _diffs(
-    request: Request, watch: Watch, ground: Ground, drifted: list[Entry], resources: ExitStack
-) -> None:
+def _diffs(request: Request, watch: Watch, ground: Ground, drifted: list[Entry], resources: ExitStack) -> None:
     """Content diffs, from the orders that made the drifted paths, where their inputs are still at hand."""
     from requisition.runtime.frames import Event
 

@@ -75,9 +75,7 @@ class UndoStore:
     def get(self, name: str, *, sealed: bool = False) -> bytes:
         """The content. Raises StoreDamaged when it is absent or was altered."""
         try:
-            fd = os.open(
-                f"{name[:2]}/{name[2:]}", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._fd
-            )
+            fd = os.open(f"{name[:2]}/{name[2:]}", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._fd)
         except FileNotFoundError as error:
             raise StoreDamaged.of(
                 "a saved content is missing from the undo store",

@@ -60,9 +60,7 @@ class Place(Struct, frozen=True):
     allow_downgrade: bool = False
 
 
-def judge(
-    payload_type: str, payload: bytes, signatures: tuple[Signature, ...], trust: Trust, now: datetime
-) -> Verdict:
+def judge(payload_type: str, payload: bytes, signatures: tuple[Signature, ...], trust: Trust, now: datetime) -> Verdict:
     """Check every signature. A key counts once, whatever key ids say, and for one role only, so that who
     wrote an order does not also review it."""
     if len(signatures) > MAX_SIGNATURES:
@@ -130,9 +128,7 @@ def require_accepted(verdict: Verdict, where: str) -> None:
     """Raises NotTrusted with every signature and what is missing."""
     if verdict.accepted:
         return
-    lacking = ", ".join(
-        f"{count} more of the role {role!r}" for role, count in sorted(verdict.missing.items())
-    )
+    lacking = ", ".join(f"{count} more of the role {role!r}" for role, count in sorted(verdict.missing.items()))
     seen = "; ".join(f"{j.signer or j.keyid}: {j.why}" for j in verdict.signatures) or "it has no signature"
     raise NotTrusted.of(
         "the order is not trusted here",
@@ -166,9 +162,7 @@ def _timeliness(order: Order, now: datetime) -> list[Finding]:
     except BadInput as failure:
         return [(str(failure.diagnostics[0].what), "the order's expiry cannot be read", "build it again")]
     if expires is not None and now >= expires:
-        return [
-            (f"the order expired {order.expires}", "an old order may be replayed", "build and sign it again")
-        ]
+        return [(f"the order expired {order.expires}", "an old order may be replayed", "build and sign it again")]
     return []
 
 
@@ -201,9 +195,7 @@ def _binding(order: Order, place: Place) -> list[Finding]:
         want, have = getattr(order.platform, name), getattr(place.platform, name)
         if want and want != have:
             what = f"the order is for {name} {want}, this machine has {have or 'none'}"
-            found.append(
-                (what, "it was built for another machine", "build it with --target for this machine")
-            )
+            found.append((what, "it was built for another machine", "build it with --target for this machine"))
     hosts = order.context.hosts
     if hosts and place.hostname not in hosts:
         what = f"the order is for {', '.join(hosts)}, this is {place.hostname}"

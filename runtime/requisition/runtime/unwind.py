@@ -145,9 +145,7 @@ class Unwinder:
     def _problem(self, intent: Intent, status: UndoStatus, message: str) -> Diagnostic:
         node = self._graph.order.nodes[intent.node]
         why = "its effect cannot be undone" if status == "not_compensable" else "the undo did not succeed"
-        return Diagnostic(
-            what=f"{node.id}: {message}", where=node.location, why=why, next="look at it by hand"
-        )
+        return Diagnostic(what=f"{node.id}: {message}", where=node.location, why=why, next="look at it by hand")
 
     def _run_compensation(self, mark: PhaseMark) -> bool:
         if self._compensate is None or not mark.compensate:

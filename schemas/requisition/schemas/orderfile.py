@@ -64,9 +64,7 @@ def read(path: str) -> Sealed:
             raise
         if not len(bundle):
             bundle.close()
-        return Sealed(
-            header.kind, header.payload, header.signatures, header.source, bundle if len(bundle) else None
-        )
+        return Sealed(header.kind, header.payload, header.signatures, header.source, bundle if len(bundle) else None)
     from requisition.schemas import yamlform
 
     with file:

@@ -122,9 +122,7 @@ class Files:
                 actual.update(piece)
                 yield piece
         if actual.hexdigest() != digest:
-            raise BadInput.of(
-                "the file changed while it was copied", where=self._paths[digest], next="build again"
-            )
+            raise BadInput.of("the file changed while it was copied", where=self._paths[digest], next="build again")
 
 
 Contents = Bundle | Files
@@ -158,9 +156,7 @@ def read(file: BinaryIO, where: str) -> tuple[Header, Bundle]:
     try:
         header = _decoder.decode(file.read(length))
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
-        raise DamagedFile.of(
-            "the header is damaged", where=where, why=str(error), next="get the file again"
-        ) from error
+        raise DamagedFile.of("the header is damaged", where=where, why=str(error), next="get the file again") from error
     return header, Bundle(file, where, _places(header, 12 + length, size, where))
 
 

@@ -148,9 +148,7 @@ class AgentSigner:
             done = subprocess.run(argv, capture_output=True, check=False)
             if done.returncode:
                 why = done.stderr.decode("utf-8", "replace").strip()
-                raise CannotSign.of(
-                    "ssh-keygen did not sign", where=self._path, why=why, next="ssh-add the key"
-                )
+                raise CannotSign.of("ssh-keygen did not sign", where=self._path, why=why, next="ssh-add the key")
             with open(place + ".sig", encoding="ascii") as file:
                 blob = sshsig.unarmor(file.read())
         return Signature(self.public.keyid, "sshsig", blob)
@@ -181,9 +179,7 @@ class GpgSigner:
         try:
             made = self._signer.sign(message)
         except (LibraryError, OSError, ValueError) as error:
-            raise CannotSign.of(
-                "GnuPG did not sign", why=str(error), next="unlock the key: gpg --sign"
-            ) from error
+            raise CannotSign.of("GnuPG did not sign", why=str(error), next="unlock the key: gpg --sign") from error
         return Signature(self.public.keyid, "gpg", msgspec.json.encode(made.to_dict(), order="sorted"))
 
 
@@ -203,9 +199,7 @@ def new_key(directory: str, name: str, passphrase: bytes | None = None) -> tuple
         try:
             fd = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
         except FileExistsError as error:
-            raise BadInput.of(
-                "there is a key of that name", where=place, next="choose another name"
-            ) from error
+            raise BadInput.of("there is a key of that name", where=place, next="choose another name") from error
         with open(fd, "wb") as file:
             file.write(data)
             file.flush()

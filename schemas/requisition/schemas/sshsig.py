@@ -100,11 +100,7 @@ def unarmor(text: str) -> bytes:
     from base64 import b64decode
 
     lines = text.strip().splitlines()
-    if (
-        len(lines) < 3
-        or lines[0] != "-----BEGIN SSH SIGNATURE-----"
-        or lines[-1] != "-----END SSH SIGNATURE-----"
-    ):
+    if len(lines) < 3 or lines[0] != "-----BEGIN SSH SIGNATURE-----" or lines[-1] != "-----END SSH SIGNATURE-----":
         raise SshFormatError("it is not an armored SSH signature")
     try:
         return b64decode("".join(lines[1:-1]), validate=True)

@@ -151,9 +151,7 @@ def _yaml_finding(error: yaml.YAMLError, file: str) -> Diagnostic:
     mark = getattr(error, "problem_mark", None)
     where = f"{file}:{mark.line + 1}:{mark.column + 1}" if mark is not None else file
     problem = getattr(error, "problem", None) or str(error)
-    return Diagnostic(
-        what=f"this is not YAML: {problem}", where=where, next="check indentation and quotes there"
-    )
+    return Diagnostic(what=f"this is not YAML: {problem}", where=where, next="check indentation and quotes there")
 
 
 def _split(message: str) -> tuple[str, Path]:
@@ -199,15 +197,9 @@ def _unknown_keys(value: Any, kind: Any, path: Path, positions: Positions, file:
         return found
     arguments = getattr(kind, "__args__", ())
     if isinstance(value, dict) and arguments:
-        return [
-            f for k, v in value.items() for f in _unknown_keys(v, arguments[-1], (*path, k), positions, file)
-        ]
+        return [f for k, v in value.items() for f in _unknown_keys(v, arguments[-1], (*path, k), positions, file)]
     if isinstance(value, list) and arguments:
-        return [
-            f
-            for i, v in enumerate(value)
-            for f in _unknown_keys(v, arguments[0], (*path, i), positions, file)
-        ]
+        return [f for i, v in enumerate(value) for f in _unknown_keys(v, arguments[0], (*path, i), positions, file)]
     return []
 
 

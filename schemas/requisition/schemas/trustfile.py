@@ -174,9 +174,7 @@ def _allowed_signer(line: str, where: str, roles: tuple[str, ...]) -> tuple[str,
             key, _, value = option.partition("=")
             options[key] = value
     if "cert-authority" in options:
-        raise BadInput.of(
-            "certificate authorities are not supported", where=where, next="list the keys themselves"
-        )
+        raise BadInput.of("certificate authorities are not supported", where=where, next="list the keys themselves")
     namespaces = options.get("namespaces", "")
     if namespaces and NAMESPACE not in namespaces.split(","):
         return principal, None
@@ -194,9 +192,7 @@ def _ssh_time(text: str | None, where: str) -> str | None:
         return None
     digits = text.rstrip("Z")
     try:
-        found = datetime.strptime(digits, "%Y%m%d" if len(digits) == 8 else "%Y%m%d%H%M%S").replace(
-            tzinfo=UTC
-        )
+        found = datetime.strptime(digits, "%Y%m%d" if len(digits) == 8 else "%Y%m%d%H%M%S").replace(tzinfo=UTC)
     except ValueError as error:
         raise BadInput.of(f"{text!r} is not a time of allowed_signers", where=where) from error
     return f"{found:%Y-%m-%dT%H:%M:%SZ}"

@@ -59,9 +59,7 @@ def write(parts: Parts) -> bytes:
         lines.append("signatures:\n")
         for one in parts.signatures:
             sig = base64.b64encode(one.sig).decode()
-            lines.append(
-                f"  - keyid: {_scalar(one.keyid)}\n    method: {one.method}\n    sig: {_scalar(sig)}\n"
-            )
+            lines.append(f"  - keyid: {_scalar(one.keyid)}\n    method: {one.method}\n    sig: {_scalar(sig)}\n")
     return "".join(lines).encode()
 
 
@@ -91,9 +89,7 @@ def _signature(found: Any, where: str) -> Signature:
     try:
         return msgspec.convert(found, Signature)
     except msgspec.ValidationError as error:
-        raise BadInput.of(
-            "a signature below the document is malformed", where=where, why=str(error)
-        ) from error
+        raise BadInput.of("a signature below the document is malformed", where=where, why=str(error)) from error
 
 
 def _first_difference(text: bytes, again: bytes) -> int:

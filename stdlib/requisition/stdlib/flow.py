@@ -44,10 +44,6 @@ FLOW_ACTIONS: tuple[ActionSpec, ...] = (
         blocking=True,
     ),
     ActionSpec("flow.complete", "End the run here, successfully.", _MESSAGE, effect="outside", blocking=True),
-    ActionSpec(
-        "flow.degraded", "End the run here, as good as it gets.", _MESSAGE, effect="outside", blocking=True
-    ),
-    ActionSpec(
-        "flow.fatal", "End the run as failed and take it back.", _MESSAGE, effect="outside", blocking=True
-    ),
+    ActionSpec("flow.degraded", "End the run here, as good as it gets.", _MESSAGE, effect="outside", blocking=True),
+    ActionSpec("flow.fatal", "End the run as failed and take it back.", _MESSAGE, effect="outside", blocking=True),
 )

@@ -21,9 +21,7 @@ MAX_ARCHIVE = 1 << 30
 class ExtractSlots(Struct, frozen=True):
     path: Annotated[str, slot("path", "directory to extract into; made when missing", claims=True)]
     source: Annotated[str, slot("input", "the archive, a file of the package")] = ""
-    archive: Annotated[str, slot("path", "the archive, a file of the target (as net.download leaves it)")] = (
-        ""
-    )
+    archive: Annotated[str, slot("path", "the archive, a file of the target (as net.download leaves it)")] = ""
     strip: Annotated[int, slot("int", "leading parts of each name to drop")] = 0
 
 

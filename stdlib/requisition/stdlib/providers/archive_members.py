@@ -97,9 +97,7 @@ class _Rules:
         self._files.add(name)
 
     def _bad(self, why: str) -> ActionError:
-        return ActionError(
-            f"{self._label}: {why}", "this archive is not extracted; look at where it comes from"
-        )
+        return ActionError(f"{self._label}: {why}", "this archive is not extracted; look at where it comes from")
 
 
 def members(file: BinaryIO, label: str, packed: int, strip: int) -> Iterator[Member]:
@@ -122,9 +120,7 @@ def members(file: BinaryIO, label: str, packed: int, strip: int) -> Iterator[Mem
     ) as error:
         raise ActionError(f"{label} is not a sound archive: {error}", "get it again") from error
     except (NotImplementedError, RuntimeError) as error:
-        raise ActionError(
-            f"{label} cannot be extracted: {error}", "encrypted archives are not supported"
-        ) from error
+        raise ActionError(f"{label} cannot be extracted: {error}", "encrypted archives are not supported") from error
 
 
 def _unpacked(file: BinaryIO, head: bytes) -> Any:

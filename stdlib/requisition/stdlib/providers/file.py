@@ -49,9 +49,7 @@ class Mkdir(BaseAction[MkdirSlots]):
                 *files,
             ]
             if len(files) > 1 and not slots.parents:
-                raise ActionError(
-                    f"{path}: its parent does not exist", "set parents = True, or make it first"
-                )
+                raise ActionError(f"{path}: its parent does not exist", "set parents = True, or make it first")
         return Change("absent" if prior is ABSENT else "differs", tuple(files), outputs=outputs)
 
     def do(self, host: Host, slots: MkdirSlots, change: Change) -> Done:
@@ -77,9 +75,7 @@ def missing_parents(host: Host, path: str) -> list[str]:
 class CopySlots(Struct, frozen=True):
     source: Annotated[str, slot("input", "a file of the package")]
     path: Target
-    mode: Annotated[
-        int | None, slot("mode", "permission bits; by default those of the file in the package")
-    ] = None
+    mode: Annotated[int | None, slot("mode", "permission bits; by default those of the file in the package")] = None
     owner: Owner = ""
     group: Group = ""
 
@@ -169,9 +165,7 @@ class Write(BaseAction[WriteSlots]):
 
     def observe(self, host: Host, slots: WriteSlots) -> Satisfied | Change:
         """Compares content, mode and owner."""
-        return observe_content(
-            host, slots.path, as_bytes(slots.content), slots.mode, slots.owner, slots.group
-        )
+        return observe_content(host, slots.path, as_bytes(slots.content), slots.mode, slots.owner, slots.group)
 
     def do(self, host: Host, slots: WriteSlots, change: Change) -> Done:
         """Write it beside the target, then rename."""

@@ -81,9 +81,7 @@ class Backup(BaseAction[BackupSlots]):
         found = host.stat(slots.path)
         copy = slots.path + slots.suffix
         if not slots.suffix or "/" in slots.suffix:
-            raise ActionError(
-                f"the suffix {slots.suffix!r} cannot be used", "give one without a slash, as .bak"
-            )
+            raise ActionError(f"the suffix {slots.suffix!r} cannot be used", "give one without a slash, as .bak")
         outputs = {"backup": copy, "path": slots.path}
         if found is None or host.stat(copy) is not None:
             return Satisfied(outputs)

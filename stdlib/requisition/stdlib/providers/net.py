@@ -26,9 +26,7 @@ class DownloadSlots(Struct, frozen=True):
     url: Annotated[str, slot("string", "http, https or file address")]
     path: Annotated[str, slot("path", "where the file goes", claims=True)]
     sha256: Annotated[str, slot("string", "digest that the content must have, in hex")] = ""
-    insecure_no_digest: Annotated[
-        bool, slot("bool", "take whatever comes; refused otherwise without sha256")
-    ] = False
+    insecure_no_digest: Annotated[bool, slot("bool", "take whatever comes; refused otherwise without sha256")] = False
     mode: Mode = 0o644
     owner: Owner = ""
     group: Group = ""
@@ -85,9 +83,7 @@ def _check(slots: DownloadSlots) -> None:
     if scheme not in ("http", "https", "file"):
         raise ActionError(f"the address {slots.url!r} is not http, https or file")
     if any(ord(c) <= 32 or ord(c) == 127 for c in slots.url):
-        raise ActionError(
-            f"the address {slots.url!r} holds a space or control character", "encode it, as %20"
-        )
+        raise ActionError(f"the address {slots.url!r} holds a space or control character", "encode it, as %20")
     if not slots.sha256 and not slots.insecure_no_digest:
         raise ActionError(
             f"{slots.url} is downloaded without a digest",
@@ -128,17 +124,13 @@ def _fetch(host: Host, slots: DownloadSlots) -> tuple[str, int]:
             raise ActionError(f"{slots.url}: {error}", "check the address") from error
         except (OSError, HTTPException) as error:
             problem = error
-    raise ActionError(
-        f"{slots.url} cannot be downloaded: {problem}", "check the network, or the server"
-    ) from problem
+    raise ActionError(f"{slots.url} cannot be downloaded: {problem}", "check the network, or the server") from problem
 
 
 def _transfer(slots: DownloadSlots, place: str) -> bool:
     """One request; True when everything that was announced has come."""
     have = os.path.getsize(place) if os.path.exists(place) else 0
-    request = urllib.request.Request(
-        slots.url, headers={"User-Agent": "requisition", "Accept-Encoding": "identity"}
-    )
+    request = urllib.request.Request(slots.url, headers={"User-Agent": "requisition", "Accept-Encoding": "identity"})
     if have:
         request.add_header("Range", f"bytes={have}-")
     with _opener().open(request, timeout=slots.timeout / 1000) as answer:

@@ -31,9 +31,7 @@ class ExecSlots(Struct, frozen=True):
     unless: Annotated[list[str], slot("strings", "not run when this command succeeds")] = []
     undo: Annotated[list[str], slot("strings", "command that takes the effect back")] = []
     ok_codes: Annotated[list[int], slot("any", "exit statuses that count as success; none given: 0")] = []
-    checks_only: Annotated[
-        bool, slot("bool", "it looks and changes nothing, so there is nothing to undo")
-    ] = False
+    checks_only: Annotated[bool, slot("bool", "it looks and changes nothing, so there is nothing to undo")] = False
     shell: Annotated[bool, slot("bool", "run the single argument as a script of /bin/sh")] = False
 
 
@@ -58,9 +56,7 @@ class Exec(BaseAction[ExecSlots]):
     def observe(self, host: Host, slots: ExecSlots) -> Satisfied | Change:
         """Looks at the guards."""
         if not slots.argv or (slots.shell and len(slots.argv) != 1):
-            raise ActionError(
-                "argv needs a program", 'give argv = ["program", …]; with shell = True one script'
-            )
+            raise ActionError("argv needs a program", 'give argv = ["program", …]; with shell = True one script')
         nothing = {"stdout": "", "stderr": "", "exit_code": 0}
         if slots.creates and host.stat(slots.creates) is not None:
             return Satisfied(nothing)

@@ -21,9 +21,7 @@ KEPT = 64
 class RenderSlots(Struct, frozen=True):
     source: Annotated[str, slot("input", "the template, a file of the package (Jinja2)")]
     data: Annotated[dict[str, Any], slot("dict", "what the template may use", secret=True)] = {}
-    path: Annotated[str, slot("path", "where the result goes; empty: only into other nodes", claims=True)] = (
-        ""
-    )
+    path: Annotated[str, slot("path", "where the result goes; empty: only into other nodes", claims=True)] = ""
     mode: Mode = 0o644
     owner: Owner = ""
     group: Group = ""
@@ -69,9 +67,7 @@ class Render(BaseAction[RenderSlots]):
         from requisition.stdlib.providers.sandbox import compile_template, environment
 
         names = [slots.source, *slots.includes]
-        key = hashlib.sha256(
-            "\0".join(host.input_digest(name)[0] + name for name in names).encode()
-        ).hexdigest()
+        key = hashlib.sha256("\0".join(host.input_digest(name)[0] + name for name in names).encode()).hexdigest()
         found = self._compiled.get(key)
         if found is None:
             includes = {name: _text(host, name) for name in slots.includes}
