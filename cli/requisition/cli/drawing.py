@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from requisition.cli.output import Output
 from requisition.runtime.frames import Event, Result
 from requisition.schemas.document import Node, Order
+from requisition.schemas.receipt import NodeRun, Receipt
 
 ICONS = {
     "done": ("✓", "good"),
@@ -17,6 +18,8 @@ ICONS = {
     "missing": ("-", "bad"),
     "extra": ("+", "warn"),
     "not_compensable": ("!", "warn"),
+    "rolled_back": ("↺", "warn"),
+    "undo_failed": ("!", "bad"),
 }
 SHOWN = 12
 _MASK = "•••"
@@ -134,6 +137,9 @@ def summary(result: Result, output: Output) -> None:
         return
     output.findings(result.diagnostics)
     counts = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in sorted(result.summary.items()) if count)
+    if result.status == "changes":
+        output.result(f"{output.style('~', 'warn')} would change: {counts.replace(' change', ' nodes')}")
+        return
     good = result.status == "done"
     state = str(result.data.get("state", result.status)).replace("_", " ")
     if good and set(result.summary) == {"unchanged"}:
@@ -213,3 +219,38 @@ def risks(order: Order) -> list[str]:
         if node.on_conflict in ("overwrite", "backup"):
             found.append(f"{node.id} replaces what is in its way ({node.on_conflict})")
     return found
+
+
+def receipt_tree(receipt: Receipt, output: Output, *, full: bool) -> Iterable[str]:
+    """A receipt by phase: what became of each node, and what could not be taken back."""
+    members: dict[str, list[NodeRun]] = {}
+    for run in receipt.nodes:
+        members.setdefault(receipt.order.nodes[run.node].phase, []).append(run)
+    for phase, runs in members.items():
+        yield f"  {output.style(phase, 'head')}  {_statuses(runs)}"
+        shown = runs if full else _worth_showing(runs)
+        for run in shown:
+            icon, style = ICONS.get(run.status, ("·", "dim"))
+            item = f"[{'.'.join(map(str, run.scope))}]" if run.scope else ""
+            why = f"  {output.style(run.error or run.reason, 'dim')}" if run.error or run.reason else ""
+            yield f"    {output.style(icon, style)} {local(receipt.order.nodes[run.node].id, phase)}{item}{why}"
+        if len(shown) < len(runs):
+            yield output.style(f"    … and {len(runs) - len(shown):,} more (--full shows all)", "dim")
+    for entry in receipt.rollback:
+        if entry.status != "done":
+            yield f"  {output.style('!', 'warn')} {entry.id} was not taken back: {entry.error or entry.status}"
+
+
+def _statuses(runs: list[NodeRun]) -> str:
+    counts: dict[str, int] = {}
+    for run in runs:
+        counts[run.status] = counts.get(run.status, 0) + 1
+    return ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in counts.items())
+
+
+def _worth_showing(runs: list[NodeRun]) -> list[NodeRun]:
+    """What went wrong, and the first of the rest, in order."""
+    bad = ("failed", "undo_failed")
+    first = [run for run in runs if run.status not in (*bad, "unchanged")][:SHOWN]
+    chosen = {id(run) for run in first}
+    return [run for run in runs if run.status in bad or id(run) in chosen]

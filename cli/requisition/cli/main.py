@@ -57,6 +57,7 @@ class LazyGroup(click.Group):
             return None
         module = importlib.import_module(f"requisition.cli.commands.{place[0]}")
         command: click.Command = getattr(module, cmd_name)
+        _give_common_options(command)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -65,17 +66,47 @@ class LazyGroup(click.Group):
             formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
 
 
-@click.command(cls=LazyGroup, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--json", "as_json", is_flag=True, help="Print JSON: one document, or one line an event.")
-@click.option("-q", "--quiet", is_flag=True, help="Print findings and results only.")
-@click.option(
-    "--color", type=click.Choice(["auto", "always", "never"]), default="auto", help="Colour: by default on a terminal."
+def common_options() -> list[click.Parameter]:
+    """What `plan` and every command of it take: `plan --json show F` and `plan show F --json` are the same."""
+    return [
+        click.Option(["--json", "as_json"], is_flag=True, help="Print JSON: one document, or one line an event."),
+        click.Option(["-q", "--quiet"], is_flag=True, help="Print findings and results only."),
+        click.Option(
+            ["--color"], type=click.Choice(["auto", "always", "never"]), help="Colour. [default: on a terminal]"
+        ),
+        click.Option(
+            ["--state"], metavar="DIR", help="State directory. [default: $REQUISITION_STATE, then the system's own]"
+        ),
+    ]
+
+
+def _give_common_options(command: click.Command) -> None:
+    """Add the common options to a command, or to every command of a group."""
+    if isinstance(command, click.Group):
+        for inner in command.commands.values():
+            _give_common_options(inner)
+    if any(parameter.name == "as_json" for parameter in command.params):
+        return
+    for option in common_options():
+        option.expose_value = False
+        option.callback = _note
+        command.params.append(option)
+
+
+def _note(context: click.Context, parameter: click.Parameter, value: Any) -> None:
+    """Take a common option that was given after the command's name."""
+    if value:
+        assert parameter.name is not None
+        context.obj = (context.obj or Output()).with_option(parameter.name, value)
+
+
+@click.command(
+    cls=LazyGroup, params=common_options(), epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]}
 )
-@click.option("--state", help="State directory. [default: $REQUISITION_STATE, then the user's or system's own]")
 @click.pass_context
-def cli(ctx: click.Context, *, as_json: bool, quiet: bool, color: str, state: str | None) -> None:
+def cli(ctx: click.Context, *, as_json: bool, quiet: bool, color: str | None, state: str | None) -> None:
     """Install scripts as signed change orders: reviewable before, reversible after."""
-    ctx.obj = Output(as_json=as_json, quiet=quiet, color=color, state=state)
+    ctx.obj = Output(as_json=as_json, quiet=quiet, color=color or "auto", state=state)
 
 
 def main() -> None:

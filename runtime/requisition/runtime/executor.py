@@ -17,7 +17,7 @@ from msgspec import Struct
 from requisition.runtime.conflicts import conflicts_of, remedy
 from requisition.runtime.host import RealHost
 from requisition.runtime.hydrate import Bound, Hydrated, slot_names, typed_slots
-from requisition.runtime.journal import Finished, Intent, Journal, PhaseEnded
+from requisition.runtime.journal import Finished, Intent, Journal, PhaseEnded, Undone
 from requisition.runtime.ledger import Ledger
 from requisition.runtime.preflight import Prospect, ours
 from requisition.runtime.unwind import PhaseMark, RecoveryStack, Unwinder
@@ -223,13 +223,16 @@ class Executor:
 
     def _group(self, group: list[Bound], scope: Scope, host: RealHost) -> None:
         steps = [step for one in group if (step := self._prepare(one, scope, host)) is not None]
-        if not steps:
-            return
-        self._commit(steps, scope)
-        for step in steps:
+        single = [step for step in steps if len(step.change.files) <= 1]
+        if single:
+            self._commit(single, scope)
+        for step in single:
             try:
                 self._do(step, scope, host)
             except Raced:
+                self._alone(step.one, scope, host)
+        for step in steps:
+            if len(step.change.files) > 1:  # two of them may make the same parent: look again, one by one
                 self._alone(step.one, scope, host)
 
     def _alone_apart(self, one: Bound, scope: Scope, host: RealHost) -> None:
@@ -348,6 +351,9 @@ class Executor:
             done: Done = action.do(host, step.slots, step.change)
         except Raced:
             self.stack.begun.discard(step.position)  # it changed nothing
+            self.stack.undone.add(step.position)
+            with self._lock:
+                self._journal.note(Undone(step.position, "done"))
             raise
         except Cancelled:
             raise
@@ -366,6 +372,9 @@ class Executor:
             if _action(one).spec.effect == "outside":
                 self._outside = True
                 self.host.root.forget()
+        if step.change.undo == {} and not step.change.files:
+            self.ledger.unchanged(one, scope, done.left, started)  # it looked, and changed nothing
+            return
         self.ledger.done(
             one,
             scope,

@@ -41,7 +41,7 @@ class Bound(Struct, gc=False):
 class Hydrated(Struct):
     """The whole graph. `waits[i]` counts the nodes of i's own phase that must be done before i, and
     `then[i]` lists those of its own phase that wait for i; `consumed` are the nodes whose outputs
-    someone refers to. `sequence` is one order in which all arrows point forward; `writers` counts the
+    someone refers to. `sequence` is one order in which all arrows point forward, phase by phase; `writers` counts the
     nodes that name a path; `gathers` maps a body to the gather that runs it."""
 
     order: Order
@@ -87,7 +87,7 @@ def hydrate(order: Order, registry: Registry) -> Hydrated:
     gathers, last = _flow_bodies(bound, phases, members)
     consumed = frozenset(ref for one in bound for ref in one.refs) | last
     _spread_secrets(bound, phases, members)
-    sequence = _sequence(order, waits, then)
+    sequence = sorted(_sequence(order, waits, then), key=lambda index: bound[index].phase)
     return Hydrated(order, bound, by_id, phases, members, waits, then, consumed, writers, sequence, gathers)
 
 

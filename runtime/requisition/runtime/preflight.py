@@ -135,6 +135,7 @@ def preflight(
         for conflict in prospect.conflicts:
             if remedy(conflict, one.node.on_conflict or policy) == "stop":
                 report.conflicts.append(_conflict(one, conflict))
+    report.findings.extend(_homeless(graph, report, host))
     report.findings.extend(_room(report, host))
     return report
 
@@ -259,6 +260,44 @@ def _probe(one: Bound, host: PreflightHost) -> tuple[Conflict, ...]:
         if prior is not ABSENT and prior.kind != "dir" and not ours(host, path):
             found.append(Conflict(path, "foreign link" if prior.kind == "link" else "regular file", "file"))
     return tuple(found)
+
+
+def _homeless(graph: Hydrated, report: Report, host: PreflightHost) -> list[Diagnostic]:
+    """Files whose directory neither exists nor is made by any node; not decided where a node may do anything."""
+    if report.unsettled:
+        return []
+    changes = [
+        (index, change)
+        for index, prospect in report.prospects.items()
+        if isinstance(prospect.found, Change)
+        for change in prospect.found.files
+    ]
+    made = {change.path for _, change in changes if change.expect.kind == "dir"}
+    findings = []
+    for index, change in changes:
+        parent = change.path.rpartition("/")[0]
+        if change.prior.kind != "absent" or not parent or parent in made or host.lstat(parent) is not None:
+            continue
+        if _made_on_the_way(report, parent):
+            continue
+        node = graph.order.nodes[index]
+        findings.append(
+            Diagnostic(
+                what=f"{node.id}: the directory {parent} does not exist, and no node makes it",
+                where=node.location,
+                next=f'add plan.file.mkdir("{parent}") before it',
+            )
+        )
+    return findings
+
+
+def _made_on_the_way(report: Report, path: str) -> bool:
+    """Whether a node changes the path or one above it: moves a directory there, extracts an archive."""
+    while path:
+        if path in report.touched:
+            return True
+        path = path.rpartition("/")[0]
+    return False
 
 
 def _room(report: Report, host: RealHost) -> list[Diagnostic]:

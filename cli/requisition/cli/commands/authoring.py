@@ -28,6 +28,7 @@ def install(package, phase):
         mode = 0o640,
     )
     if package.has_feature("motd"):
+        plan.file.mkdir("/etc/motd.d")
         plan.file.write("{name} is managed by plan\\n", "/etc/motd.d/{name}")
 
 def verify(package, phase):

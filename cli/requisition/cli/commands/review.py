@@ -2,7 +2,7 @@
 
 import click
 
-from requisition.cli.drawing import order_tree, risks, shown_value
+from requisition.cli.drawing import order_tree, receipt_tree, risks, shown_value
 from requisition.cli.output import Output, to_dict
 from requisition.schemas import orderfile
 from requisition.schemas.diagnostic import BadInput
@@ -33,7 +33,12 @@ def show_file(output: Output, file: str, *, full: bool) -> None:
     if isinstance(document, Receipt):
         _receipt(output, document)
     _header(output, order, len(sealed.signatures))
-    for line in order_tree(order, output, full=full):
+    tree = (
+        receipt_tree(document, output, full=full)
+        if isinstance(document, Receipt)
+        else order_tree(order, output, full=full)
+    )
+    for line in tree:
         output.result(line)
     for collision in order.collisions:
         winner, loser = collision.winner, collision.loser
@@ -64,9 +69,6 @@ def _receipt(output: Output, receipt: Receipt) -> None:
     state = output.style(receipt.state.replace("_", " "), style)
     output.result(f"  {state}, {receipt.outcome}: {counts}")
     output.result(f"  run {receipt.run_id} on {receipt.host}, {receipt.started} to {receipt.finished}")
-    for run in receipt.nodes:
-        if run.status == "failed":
-            output.result(f"  {output.style('✗', 'bad')} {receipt.order.nodes[run.node].id}: {run.error}")
     for one in receipt.admitted:
         output.result(f"  admitted on the signature of {one.signer or one.keyid}")
 
