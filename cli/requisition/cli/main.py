@@ -1,6 +1,7 @@
 """Entry point of `plan`: the table of commands, loaded when used, and what every command shares."""
 
 import importlib
+import os
 import sys
 from typing import Any
 
@@ -41,6 +42,8 @@ Exit codes:
   5  conflict: something is in the way
   6  interrupted, and recoverable
 """
+BAD_USAGE = 4
+STOPPED = 130
 
 
 class LazyGroup(click.Group):
@@ -59,6 +62,26 @@ class LazyGroup(click.Group):
         command: click.Command = getattr(module, cmd_name)
         _give_common_options(command)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click does, with the command that was probably meant."""
+        if args and args[0] not in COMMANDS and not ctx.resilient_parsing:
+            from difflib import get_close_matches
+
+            near = get_close_matches(args[0], COMMANDS, 1)
+            ctx.fail(f"there is no command {args[0]!r}; " + (f"did you mean {near[0]}?" if near else "see plan --help"))
+        return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; what goes wrong in it is told as it asked to be told."""
+        try:
+            return super().invoke(ctx)
+        except (click.exceptions.Exit, click.Abort, click.ClickException, BrokenPipeError):
+            raise
+        except Exception as error:  # noqa: BLE001  (the last place where anything can be told to a person)
+            return fail(error, ctx.obj if isinstance(ctx.obj, Output) else Output())
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """From the table, without importing anything."""
@@ -95,9 +118,9 @@ def _give_common_options(command: click.Command) -> None:
 
 def _note(context: click.Context, parameter: click.Parameter, value: Any) -> None:
     """Take a common option that was given after the command's name."""
-    if value:
+    if value and isinstance(context.obj, Output):
         assert parameter.name is not None
-        context.obj = (context.obj or Output()).with_option(parameter.name, value)
+        context.obj.set(parameter.name, value)
 
 
 @click.command(
@@ -109,19 +132,25 @@ def cli(ctx: click.Context, *, as_json: bool, quiet: bool, color: str | None, st
     ctx.obj = Output(as_json=as_json, quiet=quiet, color=color or "auto", state=state)
 
 
-def main() -> None:
+def main() -> int:
     """Run the command; every failure ends with its message and exit code."""
     try:
-        result: Any = cli.main(standalone_mode=False)
-        code = result if isinstance(result, int) else 0
-    except click.exceptions.Exit as leave:
-        code = leave.exit_code
-    except click.Abort:
-        click.echo("stopped", err=True)
-        code = 1
+        result: Any = cli.main(prog_name="plan", standalone_mode=False)
+        sys.stdout.flush()
+        return result if isinstance(result, int) else 0
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        return 0
     except click.ClickException as error:
         error.show()
-        code = 4
-    except Exception as error:  # noqa: BLE001  (the last place where anything can be told to a person)
-        code = fail(error)
-    sys.exit(code)
+        return BAD_USAGE
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("stopped", err=True)
+        return STOPPED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # so that the flush at exit is silent too
+        return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -40,11 +40,24 @@ def clean(text: str, *, color: bool = False) -> str:
 class Output:
     """One command's way to the person: options that every command has, and what prints."""
 
-    def __init__(self, as_json: bool, quiet: bool, color: str, state: str | None) -> None:
+    def __init__(
+        self, *, as_json: bool = False, quiet: bool = False, color: str = "auto", state: str | None = None
+    ) -> None:
         self.as_json = as_json
         self.quiet = quiet
+        self.color = _wants_color(color)
         self._state = state
-        self.color = color == "always" or (color == "auto" and sys.stdout.isatty() and "NO_COLOR" not in os.environ)
+
+    def set(self, option: str, value: Any) -> None:
+        """Take one common option that was given after the command's name."""
+        if option == "color":
+            self.color = _wants_color(value)
+        elif option == "state":
+            self._state = value
+        elif option == "as_json":
+            self.as_json = True
+        else:
+            self.quiet = True
 
     @property
     def state_dir(self) -> str:
@@ -103,10 +116,8 @@ def to_dict(value: Any) -> Any:
     return msgspec.to_builtins(value)
 
 
-def fail(error: BaseException) -> int:
+def fail(error: BaseException, output: Output) -> int:
     """Tell what went wrong; the exit code."""
-    context = click.get_current_context(silent=True)
-    output = context.obj if context is not None and isinstance(context.obj, Output) else _plain()
     if isinstance(error, Failure):
         output.findings(error.diagnostics)
         return error.exit_code
@@ -116,6 +127,13 @@ def fail(error: BaseException) -> int:
         traceback.print_exception(error)
     output.findings([_unexpected(error)])
     return 1
+
+
+def _wants_color(choice: str) -> bool:
+    """`--color`; auto means a terminal that is not dumb, and no NO_COLOR (no-color.org)."""
+    if choice != "auto":
+        return choice == "always"
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def _unexpected(error: BaseException) -> Diagnostic:
@@ -128,11 +146,6 @@ def _unexpected(error: BaseException) -> Diagnostic:
         why="this is a bug in requisition",
         next="please report it, with the output of the same command under PLAN_DEBUG=1",
     )
-
-
-def _plain() -> Output:
-    arguments = sys.argv[1:]
-    return Output(as_json="--json" in arguments, quiet=False, color="auto", state=None)
 
 
 def default_state() -> str:
