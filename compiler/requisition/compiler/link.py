@@ -65,7 +65,7 @@ class Linker:
         self._ids = [""] * len(self._calls)
         self._taken: dict[str, int] = {}
         self._paths: dict[int, PathOrder] = {}
-        self._ancestors: dict[int, set[int]] = {}
+        self._open_ends: dict[int, set[int]] = {}
         self.secrets: dict[str, str] = {}
 
     def link(self) -> Linked:
@@ -147,6 +147,11 @@ class Linker:
         extra = call.extra or {}
         needs = refs | self._after(extra.get("after"), call)
         needs |= self._path_needs(number, call, spec, slots, needs)
+        if call.bodies:  # what its bodies touch is only known when they run: what was written before comes first
+            needs |= self._open_ends.get(call.phase, set())
+        ends = self._open_ends.setdefault(call.phase, set())
+        ends -= needs
+        ends.add(number)
         origin = self._origins.get(number, _SCRIPT)
         retry = extra.get("retry")
         return Node(

@@ -255,7 +255,7 @@ class Executor:
             if isinstance(error, Cancelled):
                 raise
             raise self._failure(one, scope, error) from error
-        self.ledger.done(one, scope, reason="", started=started, left=(), outputs=None)
+        self.ledger.unchanged(one, scope, (), started)  # by itself it changes nothing; its nodes tell
 
     def _alone(self, one: Bound, scope: Scope, host: RealHost) -> None:
         """One node by itself, tried as often as its own retry policy says."""
