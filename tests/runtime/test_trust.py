@@ -66,9 +66,7 @@ def test_every_signature_is_named_with_its_reason(tmp_path: Path) -> None:
     world = World(str(tmp_path))
     world.policy()
     sealed = signed("mallory", "alice", "alice")
-    verdict = rules.judge(
-        sealed.payload_type, sealed.payload, sealed.signatures, load_trust(world.trust_path), NOW
-    )
+    verdict = rules.judge(sealed.payload_type, sealed.payload, sealed.signatures, load_trust(world.trust_path), NOW)
     assert verdict.accepted
     assert [(j.signer, j.counts) for j in verdict.signatures] == [
         ("", False),

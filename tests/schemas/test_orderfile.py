@@ -25,9 +25,7 @@ TRUST: Trust = parse_trust(f"keys: {{alice: {{key: {public('alice').openssh()}}}
 
 
 def check(sealed: Sealed) -> None:
-    rules.require_accepted(
-        rules.judge(sealed.payload_type, sealed.payload, sealed.signatures, TRUST, NOW), "x"
-    )
+    rules.require_accepted(rules.judge(sealed.payload_type, sealed.payload, sealed.signatures, TRUST, NOW), "x")
 
 
 text = st.text(max_size=40) | st.sampled_from(
@@ -54,9 +52,7 @@ text = st.text(max_size=40) | st.sampled_from(
 )
 values = st.recursive(
     st.none() | st.booleans() | st.integers(-(1 << 53), 1 << 53) | text,
-    lambda inner: (
-        st.lists(inner, max_size=3) | st.dictionaries(st.text("abyn:-# .", max_size=5), inner, max_size=3)
-    ),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("abyn:-# .", max_size=5), inner, max_size=3),
     max_leaves=8,
 )
 

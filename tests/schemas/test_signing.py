@@ -58,9 +58,7 @@ def test_ssh_keygen_verifies_what_we_sign(tmp_path: Path, ssh_key: str) -> None:
 
 @needs_ssh
 @pytest.mark.parametrize(("namespace", "good"), [(sshsig.NAMESPACE, True), ("git", False)])
-def test_we_verify_what_ssh_keygen_signs_for_our_purpose_only(
-    ssh_key: str, namespace: str, good: bool
-) -> None:
+def test_we_verify_what_ssh_keygen_signs_for_our_purpose_only(ssh_key: str, namespace: str, good: bool) -> None:
     command = ["ssh-keygen", "-q", "-Y", "sign", "-n", namespace, "-f", ssh_key]
     armored = subprocess.run(command, input=MESSAGE, check=True, capture_output=True).stdout.decode()
     public = keys.parse_public_key(Path(ssh_key + ".pub").read_text(), "")
@@ -90,9 +88,7 @@ def test_a_gnupg_key_signs_and_its_signature_verifies(
     subprocess.run(new, check=True, capture_output=True)
     try:
         listed = subprocess.run(["gpg", "--list-keys", "--with-colons"], check=True, capture_output=True)
-        fingerprint = next(x for x in listed.stdout.decode().splitlines() if x.startswith("fpr")).split(":")[
-            9
-        ]
+        fingerprint = next(x for x in listed.stdout.decode().splitlines() if x.startswith("fpr")).split(":")[9]
         signer = signing.load_signer(f"gpg:{fingerprint.lower()}", no_passphrase)
         signature = signer.sign(MESSAGE)
         public = keys.parse_public_key(signer.public.openssh(), "trust.yaml")

@@ -50,9 +50,7 @@ def mixed_order(folder: Path) -> Path:
             source = order.input(f"f{number}-{inner}", b"%d-%d " % (number, inner) * 40)
             order.node("file.copy", source=source, path=f"/srv/d{number}/c{inner}", needs=[made])
         order.node("file.link", target="c0", path=f"/srv/d{number}/l", needs=[made])
-        order.node(
-            "template.render", source=template, data={"port": number}, path=f"/srv/d{number}/t", needs=[made]
-        )
+        order.node("template.render", source=template, data={"port": number}, path=f"/srv/d{number}/t", needs=[made])
     for number in range(20):
         order.node("file.write", content=f"new {number}\n", path=f"/etc/old{number}", phase="provision")
     for number in range(10):

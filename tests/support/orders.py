@@ -35,9 +35,7 @@ class OrderBuilder:
         place = self.phase(phase)
         ident = f"{place}/{action}:{name or fields.get('path') or len(self.nodes)}"
         location = f"package.star:{len(self.nodes) + 1}"
-        self.nodes.append(
-            Node(ident, action, place, fields, tuple(sorted(needs)), location=location, **extra)
-        )
+        self.nodes.append(Node(ident, action, place, fields, tuple(sorted(needs)), location=location, **extra))
         return ident
 
     def input(self, name: str, content: bytes, mode: int = 0o644) -> str:

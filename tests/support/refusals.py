@@ -156,9 +156,7 @@ def _with(make: Callable[[Sealed], tuple[Signature, ...]]) -> Build:
 def _foreign_purpose(namespace: str) -> Callable[[Sealed], tuple[Signature, ...]]:
     def make(sealed: Sealed) -> tuple[Signature, ...]:
         message, name = pae(sealed.payload_type, sealed.payload), namespace.encode()
-        data = sshsig.signed_data(message).replace(
-            sshsig.string(sshsig.NAMESPACE.encode()), sshsig.string(name)
-        )
+        data = sshsig.signed_data(message).replace(sshsig.string(sshsig.NAMESPACE.encode()), sshsig.string(name))
         blob = sshsig.pack(public("alice").identity[12:], private("alice").sign(data))
         blob = blob.replace(sshsig.string(sshsig.NAMESPACE.encode()), sshsig.string(name))
         return (Signature(public("alice").keyid, "sshsig", blob),)
@@ -180,9 +178,7 @@ case(
 case("a signature cut short", UNSIGNED, _with(lambda s: (structs.replace(sign(s, "alice"), sig=b"x" * 63),)))
 case("an empty signature", UNSIGNED, _with(lambda s: (structs.replace(sign(s, "alice"), sig=b""),)))
 case("a huge signature", UNSIGNED, _with(lambda s: (structs.replace(sign(s, "alice"), sig=b"x" * 99_999),)))
-case(
-    "another method's label", UNSIGNED, _with(lambda s: (structs.replace(sign(s, "alice"), method="sshsig"),))
-)
+case("another method's label", UNSIGNED, _with(lambda s: (structs.replace(sign(s, "alice"), method="sshsig"),)))
 case(
     "ecdsa label on an Ed25519 key",
     UNSIGNED,
@@ -197,9 +193,7 @@ case("an SSH signature for no purpose", UNSIGNED, _with(_foreign_purpose("")))
 case("65 signatures", "more than 64", _with(lambda s: (sign(s, "alice"),) * 65))
 
 
-def _policy(
-    require: str = "{author: 1}", *, sealed: Callable[[], Sealed] | None = None, **keys: str
-) -> Build:
+def _policy(require: str = "{author: 1}", *, sealed: Callable[[], Sealed] | None = None, **keys: str) -> Build:
     def make(world: World) -> None:
         world.policy(require, **keys)
         if sealed is not None:
@@ -284,9 +278,7 @@ case("a newer document", "unsupported order version 2", _content(version=2))
 case(
     "a newer document with unknown fields",
     "unsupported order version 2",
-    _payload(
-        lambda p: json.dumps({**json.loads(p), "version": 2, "zeal": 1}, separators=(",", ":")).encode()
-    ),
+    _payload(lambda p: json.dumps({**json.loads(p), "version": 2, "zeal": 1}, separators=(",", ":")).encode()),
 )
 case("a name with a slash", "cannot name", _content(name="../x"))
 case("spaces in the payload", "not in canonical form", _payload(lambda p: p.replace(b":7", b": 7")))
@@ -309,9 +301,7 @@ case("a lone number as payload", "not a order", _payload(lambda p: b"1"))
 
 
 def _trust_text(text: str, mode: int = 0o600) -> Build:
-    return lambda world: world.write_policy(
-        text.replace("{key: KEY", f"{{key: {public('alice').openssh()}"), mode
-    )
+    return lambda world: world.write_policy(text.replace("{key: KEY", f"{{key: {public('alice').openssh()}"), mode)
 
 
 _GOOD = "keys: {a: {key: KEY}}\n"
