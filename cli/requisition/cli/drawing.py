@@ -1,19 +1,20 @@
-"""Events and trees as text. Nothing here decides anything."""
+"""Runs as they happen, and how they ended. Nothing here decides anything."""
 
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Mapping
 
-from requisition.cli.output import Output
+from requisition.cli.output import Output, to_dict
 from requisition.runtime.frames import Event, Result
-from requisition.schemas.document import Node, Order
-from requisition.schemas.receipt import NodeRun, Receipt
 
 ICONS = {
     "done": ("✓", "good"),
     "unchanged": ("=", "dim"),
+    "new": ("+", "good"),
     "change": ("~", "warn"),
+    "gone": ("-", "bad"),
     "unknown": ("?", "dim"),
-    "skipped": ("-", "dim"),
-    "failed": ("✗", "bad"),
+    "skipped": ("·", "dim"),
+    "failed": ("!", "bad"),
     "changed": ("~", "warn"),
     "missing": ("-", "bad"),
     "extra": ("+", "warn"),
@@ -22,80 +23,90 @@ ICONS = {
     "undo_failed": ("!", "bad"),
 }
 SHOWN = 12
-_MASK = "•••"
-
-
-def diff_lines(text: str, output: Output) -> str:
-    """A unified diff, coloured and indented."""
-    lines = []
-    for line in text.splitlines():
-        style = "good" if line.startswith("+") else "bad" if line.startswith("-") else "dim"
-        lines.append("      " + (output.style(line, style) if output.color else line))
-    return "\n".join(lines)
+_ALWAYS = ("failed", "not_compensable", "undo_failed")
+_REMOVERS = ("file.remove:", "file.unlink:")
+_WORDS = {"rolled_back": "rolled back", "undo_failed": "could not be undone", "pending": "not reached"}
 
 
 class RunDrawing:
     """Draws a run as it goes: a line a phase, a line a node up to SHOWN of them, then counts."""
 
-    def __init__(self, output: Output, *, full: bool = False) -> None:
+    def __init__(self, output: Output, *, full: bool = False, clock: Callable[[], float] = time.monotonic) -> None:
         self._output = output
         self._full = full
+        self._clock = clock
+        self._began = clock()
+        self._ticked = self._began
         self._phase = ""
-        self._count = 0
-        self._hidden = 0
-        self.rolled_back = 0
+        self._shown = 0
+        self._hidden: dict[str, int] = {}
+        self._seen = 0
+        self._total = 0
 
     def __call__(self, event: Event) -> None:
         """One event."""
         if self._output.as_json:
-            from requisition.cli.output import to_dict
-
             self._output.json(to_dict(event))
             return
         draw = getattr(self, f"_draw_{event.kind}", None)
         if draw is not None:
             draw(event)
+        self._tick()
+
+    def finish(self) -> float:
+        """Tell what was not named; seconds since the beginning."""
+        self._close()
+        self._output.progress("")
+        return self._clock() - self._began
 
     def _draw_verified(self, event: Event) -> None:
         names = ", ".join(s["signer"] for s in event.data.get("signatures", ()) if s["counts"])
-        text = f"{event.data.get('name', '')}  {event.data.get('checksum', '')[:19]}…"
-        self._output.say(f"{self._output.style(text, 'head')}  {'signed by ' + names if names else event.text}")
+        name = self._output.style(event.data.get("name", ""), "head")
+        checksum = self._output.style(event.data.get("checksum", "")[:19] + "…", "dim")
+        self._output.say(f"{name}  {checksum}  {'signed by ' + names if names else event.text}")
 
     def _draw_plan(self, event: Event) -> None:
         data = event.data
-        unknown = f", {data['unknown']} decided on the way" if data.get("unknown") else ""
-        self._output.say(f"  {data['nodes']} nodes: {data['change']} to change, {data['unchanged']} as wanted{unknown}")
+        self._total = data["change"] + data.get("unknown", 0)
+        later = f", {data['unknown']:,} decided on the way" if data.get("unknown") else ""
+        nodes = counted(data["nodes"], "node")
+        self._output.say(f"  {nodes}: {data['change']:,} to change, {data['unchanged']:,} as wanted{later}")
 
     def _draw_phase(self, event: Event) -> None:
         if event.status == "started":
-            self._phase, self._count, self._hidden = event.phase, 0, 0
-            self._output.say(f"  {self._output.style(event.phase, 'head')}")
-        elif event.status == "retrying":
-            self._output.say(f"    {self._output.style('again', 'warn')}")
-        elif event.status == "done" and self._hidden:
-            self._output.say(self._output.style(f"    … and {self._hidden} more", "dim"))
+            self._enter(event.phase)
+        elif event.status in ("retrying", "failed"):
+            self._output.say(f"    {self._output.style(event.status, 'warn')}  {event.text}".rstrip())
         elif event.status == "rolled_back":
+            self._close()
+            self._phase = "rolling back"
             self._output.say(f"  {self._output.style('rolling back', 'warn')}: {event.text}")
-            self._count = self._hidden = 0
 
     def _draw_node(self, event: Event) -> None:
-        self._line(event, local(event.node, event.phase), event.text)
+        self._seen += 1
+        self._enter(event.phase)
+        text = "" if event.status == "done" and event.text == "absent" else event.text
+        self._line(event, event.status, local(event.node, event.phase), text)
 
     def _draw_preview(self, event: Event) -> None:
-        if event.phase != self._phase:
-            self._phase, self._count = event.phase, 0
-            self._output.say(f"  {self._output.style(event.phase, 'head')}")
-        self._line(event, local(event.node, event.phase), event.text)
-        if event.data.get("diff"):
+        self._enter(event.phase)
+        name = local(event.node, event.phase)
+        status = event.status
+        if status == "change" and event.text == "absent":
+            status = "new"
+        elif status == "change" and name.startswith(_REMOVERS):
+            status = "gone"
+        shown = self._line(event, status, name, "" if status == "new" else event.text)
+        if shown and event.data.get("diff"):
             self._output.say(diff_lines(event.data["diff"], self._output))
 
     def _draw_rollback(self, event: Event) -> None:
-        self.rolled_back += 1
-        if event.status == "done" and not self._full and self.rolled_back > SHOWN:
-            return
-        icon, style = ("↺", "warn") if event.status == "done" else ICONS[event.status]
-        why = "" if event.status == "done" else f"  {event.text}"
-        self._output.say(f"    {self._output.style(icon, style)} {event.node or event.phase}{why}")
+        self._seen += 1
+        status = "rolled_back" if event.status == "done" else event.status
+        self._line(event, status, event.node or event.phase, "" if event.status == "done" else event.text)
+
+    def _draw_conflict(self, event: Event) -> None:
+        self._output.say(f"  {self._output.style('in the way', 'warn')} {event.text}")
 
     def _draw_drift(self, event: Event) -> None:
         if event.status == "diff":
@@ -112,15 +123,73 @@ class RunDrawing:
     def _draw_log(self, event: Event) -> None:
         self._output.say(self._output.style(f"      {event.text}", "dim"))
 
-    def _line(self, event: Event, name: str, text: str) -> None:
-        self._count += 1
-        if self._count > SHOWN and not self._full and event.status not in ("failed", "skipped"):
-            self._hidden += 1
-            return
-        icon, style = ICONS.get(event.status, (" ", "dim"))
+    def _enter(self, phase: str) -> None:
+        if phase != self._phase:
+            self._close()
+            self._phase = phase
+            self._output.say(f"  {self._output.style(phase, 'head')}")
+
+    def _close(self) -> None:
+        if self._hidden:
+            self._output.say(self._output.style(f"    … more: {tally(self._hidden)} (--full names them)", "dim"))
+        self._phase, self._shown, self._hidden = "", 0, {}
+
+    def _line(self, event: Event, status: str, name: str, text: str) -> bool:
+        """One node; False when it is only counted, because many were named already."""
+        self._shown += 1
+        if self._shown > SHOWN and not self._full and status not in _ALWAYS:
+            self._hidden[status] = self._hidden.get(status, 0) + 1
+            return False
+        icon, style = ICONS.get(status, (" ", "dim"))
         item = f"[{'.'.join(map(str, event.scope))}]" if event.scope else ""
         shown = self._output.style(f"  {text}", "dim") if text else ""
         self._output.say(f"    {self._output.style(icon, style)} {name}{item}{shown}")
+        return True
+
+    def _tick(self) -> None:
+        """A line that is overwritten, on a terminal, when a run takes more than a second."""
+        now = self._clock()
+        if now - self._began > 1 and now - self._ticked > 0.1:
+            self._ticked = now
+            self._output.progress(f"  {self._seen:,} of {self._total:,}  {duration(now - self._began)}")
+
+
+def summary(result: Result, output: Output, took: float = 0.0) -> None:
+    """The last lines of a run; `took` in seconds."""
+    if output.as_json:
+        output.json(to_dict(result))
+        return
+    output.findings(result.diagnostics)
+    counts = tally(result.summary)
+    if result.status == "changes":
+        change, unknown = result.summary.get("change", 0), result.summary.get("unknown", 0)
+        later = f", and {unknown:,} decided on the way" if unknown else ""
+        output.result(f"{output.style('~', 'warn')} {counted(change, 'node')} would change{later}.")
+    elif result.status == "done" and set(result.summary) <= {"unchanged", "change", "unknown"}:
+        same = result.summary.get("unchanged", 0)
+        verb = "is" if same == 1 else "are"
+        output.result(f"{output.style('=', 'good')} Nothing to do: {counted(same, 'node')} {verb} as wanted.")
+    elif result.run_id:
+        icon = output.style(*(("✓", "good") if result.status == "done" else ("!", "bad")))
+        output.result(f"{icon} {_ending(result)} in {duration(took)}: {counts}.")
+        output.say(output.style(f"  receipt {result.run_id}", "dim"))
+
+
+def _ending(result: Result) -> str:
+    state = result.data.get("state", "")
+    if state == "executed":
+        return "Done" if result.outcome == "complete" else f"Ended early, {result.outcome},"
+    if state == "rolled_back":
+        return "Taken back" if result.status == "done" else "Failed, and taken back"
+    return "Failed"
+
+
+def diff_lines(text: str, output: Output) -> str:
+    """A unified diff, coloured and indented."""
+    styles = {"+": "good", "-": "bad", "@": "path"}
+    return "\n".join(
+        "      " + (output.style(line, styles[line[0]]) if line[:1] in styles else line) for line in text.splitlines()
+    )
 
 
 def local(node: str, phase: str) -> str:
@@ -128,129 +197,20 @@ def local(node: str, phase: str) -> str:
     return node.removeprefix(phase + "/")
 
 
-def summary(result: Result, output: Output) -> None:
-    """The last lines of a run."""
-    if output.as_json:
-        from requisition.cli.output import to_dict
-
-        output.json(to_dict(result))
-        return
-    output.findings(result.diagnostics)
-    counts = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in sorted(result.summary.items()) if count)
-    if result.status == "changes":
-        output.result(f"{output.style('~', 'warn')} would change: {counts.replace(' change', ' nodes')}")
-        return
-    good = result.status == "done"
-    state = str(result.data.get("state", result.status)).replace("_", " ")
-    if good and set(result.summary) == {"unchanged"}:
-        total = result.summary["unchanged"]
-        output.result(f"{output.style('✓', 'good')} Nothing to do: {total} nodes are as wanted.")
-    else:
-        icon = output.style("✓", "good") if good else output.style("✗", "bad")
-        output.result(f"{icon} {state}{': ' + counts if counts else ''}")
-    if result.run_id:
-        output.say(output.style(f"  receipt {result.run_id}", "dim"))
+def counted(number: int, noun: str) -> str:
+    """`1 node`, `10,000 nodes`."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
-def order_tree(order: Order, output: Output, *, full: bool) -> Iterable[str]:
-    """An order by phase, with what a reviewer should look at."""
-    members: dict[str, list[Node]] = {}
-    for node in order.nodes:
-        members.setdefault(node.phase, []).append(node)
-    for phase in order.phases:
-        nodes = members.get(phase.id, [])
-        extra = f", up to {phase.retry.max_attempts} tries" if phase.retry else ""
-        extra += f", compensated by {phase.compensate}" if phase.compensate else ""
-        kind = "" if phase.kind == "forward" else f" ({phase.kind})"
-        yield f"  {output.style(phase.id, 'head')}{kind}  {len(nodes)} nodes{extra}"
-        shown = nodes if full else nodes[:SHOWN]
-        for node in shown:
-            yield f"    {local(node.id, phase.id)}{_slots(node)}  {output.style(node.location, 'dim')}"
-        if len(shown) < len(nodes):
-            yield output.style(f"    … and {len(nodes) - len(shown)} more (--full shows all)", "dim")
+def tally(counts: Mapping[str, int]) -> str:
+    """`4 done, 12 unchanged`; what did not happen is left out."""
+    return ", ".join(f"{number:,} {_WORDS.get(name, name)}" for name, number in counts.items() if number)
 
 
-def _slots(node: Node) -> str:
-    parts = []
-    for name, value in node.slots.items():
-        if name in ("path", "body", "cases", "default"):
-            continue
-        parts.append(f"{name}={shown_value(name, value)}")
-    return f"  {' '.join(parts)[:100]}" if parts else ""
-
-
-def shown_value(name: str, value: object) -> str:
-    """A slot value in a line: modes in octal, promises as arrows, secrets masked."""
-    if isinstance(value, dict):
-        if "$secret" in value:
-            return _MASK
-        if "$ref" in value:
-            return (
-                f"→ {value['$ref'].rpartition('/')[2] if ':' not in value['$ref'] else value['$ref'].split('/', 2)[-1]}"
-            )
-        if "$item" in value:
-            return f"item.{value['field']}" if value.get("field") else "item"
-        return "{" + ", ".join(f"{key}: {shown_value(key, inner)}" for key, inner in value.items()) + "}"
-    if isinstance(value, list):
-        return "[" + ", ".join(shown_value("", inner) for inner in value) + "]"
-    if name == "mode" and isinstance(value, int):
-        return f"{value:04o}"
-    return repr(value) if isinstance(value, str) else str(value)
-
-
-def risks(order: Order) -> list[str]:
-    """What deserves a second look, one line each."""
-    from requisition.stdlib.catalogue import load
-
-    catalogue = load()
-    found = []
-    for node in order.nodes:
-        spec = catalogue.get(node.action)
-        if spec is None:
-            found.append(f"{node.id} is an action that this installation does not know")
-        elif node.action == "shell.exec":
-            shell = " through a shell" if node.slots.get("shell") else ""
-            undo = "" if node.slots.get("undo") or node.slots.get("checks_only") else ", and cannot be undone"
-            found.append(f"{node.id} runs a command{shell}{undo}")
-        elif node.slots.get("insecure_no_digest"):
-            found.append(f"{node.id} downloads without a digest")
-        if node.elevate:
-            found.append(f"{node.id} runs as root")
-        if node.on_conflict in ("overwrite", "backup"):
-            found.append(f"{node.id} replaces what is in its way ({node.on_conflict})")
-    return found
-
-
-def receipt_tree(receipt: Receipt, output: Output, *, full: bool) -> Iterable[str]:
-    """A receipt by phase: what became of each node, and what could not be taken back."""
-    members: dict[str, list[NodeRun]] = {}
-    for run in receipt.nodes:
-        members.setdefault(receipt.order.nodes[run.node].phase, []).append(run)
-    for phase, runs in members.items():
-        yield f"  {output.style(phase, 'head')}  {_statuses(runs)}"
-        shown = runs if full else _worth_showing(runs)
-        for run in shown:
-            icon, style = ICONS.get(run.status, ("·", "dim"))
-            item = f"[{'.'.join(map(str, run.scope))}]" if run.scope else ""
-            why = f"  {output.style(run.error or run.reason, 'dim')}" if run.error or run.reason else ""
-            yield f"    {output.style(icon, style)} {local(receipt.order.nodes[run.node].id, phase)}{item}{why}"
-        if len(shown) < len(runs):
-            yield output.style(f"    … and {len(runs) - len(shown):,} more (--full shows all)", "dim")
-    for entry in receipt.rollback:
-        if entry.status != "done":
-            yield f"  {output.style('!', 'warn')} {entry.id} was not taken back: {entry.error or entry.status}"
-
-
-def _statuses(runs: list[NodeRun]) -> str:
-    counts: dict[str, int] = {}
-    for run in runs:
-        counts[run.status] = counts.get(run.status, 0) + 1
-    return ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in counts.items())
-
-
-def _worth_showing(runs: list[NodeRun]) -> list[NodeRun]:
-    """What went wrong, and the first of the rest, in order."""
-    bad = ("failed", "undo_failed")
-    first = [run for run in runs if run.status not in (*bad, "unchanged")][:SHOWN]
-    chosen = {id(run) for run in first}
-    return [run for run in runs if run.status in bad or id(run) in chosen]
+def duration(seconds: float) -> str:
+    """`40 ms`, `1.2 s`, `3 min 5 s`."""
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    return f"{seconds // 60:.0f} min {seconds % 60:.0f} s"

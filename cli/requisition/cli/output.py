@@ -47,6 +47,7 @@ class Output:
         self.quiet = quiet
         self.color = _wants_color(color)
         self._state = state
+        self._in_progress = False
 
     def set(self, option: str, value: Any) -> None:
         """Take one common option that was given after the command's name."""
@@ -71,12 +72,21 @@ class Output:
     def say(self, text: str = "") -> None:
         """A line for people, unless they asked for quiet or JSON."""
         if not self.quiet and not self.as_json:
+            self.progress("")
             click.echo(clean(text, color=self.color), color=self.color)
 
     def result(self, text: str) -> None:
         """A line that even --quiet shows."""
         if not self.as_json:
             click.echo(clean(text, color=self.color), color=self.color)
+
+    def progress(self, text: str) -> None:
+        """A line that the next one overwrites, on stderr, where a terminal is; empty removes it."""
+        if self.quiet or self.as_json or not sys.stderr.isatty() or not (text or self._in_progress):
+            return
+        self._in_progress = bool(text)
+        sys.stderr.write("\r\x1b[K" + clean(text))
+        sys.stderr.flush()
 
     def json(self, value: Any) -> None:
         """One JSON document on one line."""
@@ -161,6 +171,11 @@ def config_dir() -> str:
     """Keys and trust of this user."""
     base = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
     return os.path.join(base, "requisition")
+
+
+def key_dir() -> str:
+    """Where `plan key new` puts keys."""
+    return os.path.join(config_dir(), "keys")
 
 
 def default_trust() -> str:

@@ -2,14 +2,14 @@
 
 import os
 import sys
-from collections.abc import Callable
 from typing import Any
 
 import click
 import msgspec
 
-from requisition.cli.drawing import RunDrawing, summary
+from requisition.cli.drawing import RunDrawing, counted, summary, tally
 from requisition.cli.output import Output, default_trust
+from requisition.cli.past import runs
 from requisition.cli.runner import run
 from requisition.cli.secrets import read_secrets
 from requisition.runtime.frames import EXIT_CODES, Request, Result
@@ -50,25 +50,32 @@ def apply(output: Output, /, file: str, **options: Any) -> int:
     preflighted before anything is touched. On a terminal the plan is shown first, and you are asked.
     """
     request = _request(output, file, options)
-    drawing = RunDrawing(output, full=options["full"])
-    if options["dry_run"]:
-        result = run(request, drawing)
-        summary(result, output)
-        return _dry_code(result, detailed=options["detailed_exitcode"])
-    if not options["yes"] and not output.as_json and sys.stdin.isatty() and sys.stdout.isatty():
-        if not _agreed(request, output, full=options["full"]):
+    if not options["dry_run"] and not options["yes"] and _person_is_here(output):
+        foreseen = _perform(output, msgspec.structs.replace(request, verb="dry-run"), full=options["full"])
+        if foreseen.status == "changes" and not click.confirm("Apply this?", default=False):
             return 1
-        drawing = RunDrawing(output, full=options["full"])
-    result = run(request, drawing)
+        if foreseen.status in ("refused", "bad_input", "conflict"):
+            return EXIT_CODES[foreseen.status]
+    result = _perform(output, request, full=options["full"])
     if result.status == "interrupted" and options["on_interrupted"] != "keep" and not result.run_id:
-        earlier = msgspec.structs.replace(request, verb=options["on_interrupted"], order_path="", run_id="")
-        first = run(earlier, drawing)
+        earlier = msgspec.structs.replace(request, verb=options["on_interrupted"], order_path="", only=None)
+        first = _perform(output, earlier, full=options["full"])
         if first.status != "done":
-            summary(first, output)
             return EXIT_CODES[first.status]
-        result = run(request, drawing)
-    summary(result, output)
-    return EXIT_CODES[result.status]
+        result = _perform(output, request, full=options["full"])
+    return _code(result, detailed=options["detailed_exitcode"])
+
+
+def _person_is_here(output: Output) -> bool:
+    return not output.as_json and sys.stdin.isatty() and sys.stdout.isatty()
+
+
+def _perform(output: Output, request: Request, *, full: bool) -> Result:
+    """Ask the runtime, and draw its answer to the end."""
+    drawing = RunDrawing(output, full=full)
+    result = run(request, drawing)
+    summary(result, output, drawing.finish())
+    return result
 
 
 def _request(output: Output, file: str, options: dict[str, Any]) -> Request:
@@ -90,37 +97,43 @@ def _request(output: Output, file: str, options: dict[str, Any]) -> Request:
     )
 
 
-def _agreed(request: Request, output: Output, *, full: bool) -> bool:
-    """Show the plan and ask. Nothing to do needs no answer; a refusal ends it."""
-    result = run(msgspec.structs.replace(request, verb="dry-run"), RunDrawing(output, full=full))
-    if result.status not in ("done", "changes"):
-        return True  # the apply itself will tell why it stops
-    if result.status == "done":
-        return True
-    return click.confirm("Apply this?", default=False)
-
-
-def _dry_code(result: Result, *, detailed: bool) -> int:
+def _code(result: Result, *, detailed: bool) -> int:
     code = EXIT_CODES[result.status]
     return 0 if code == EXIT_CODES["changes"] and not detailed else code
 
 
 @click.command()
-@click.option("--root", help="Target root. [default: the home of a user, / for root]")
+@click.option("--root", help="Target root. [default: every one that was applied to]")
 @click.option("--diff", "show_diff", is_flag=True, help="Show diffs, where the inputs are still at hand.")
 @click.option("--detailed-exitcode", is_flag=True, help="Exit 2 when something differs.")
 @click.pass_obj
 def status(output: Output, /, root: str | None, *, show_diff: bool, detailed_exitcode: bool) -> int:
     """Show what differs from what was applied: changed, missing, extra."""
-    target = root or ("/" if os.geteuid() == 0 else os.path.expanduser("~"))
-    request = Request(verb="status", state_dir=output.state_dir, target_root=os.path.abspath(target), diff=show_diff)
-    draw: Callable[..., None] = RunDrawing(output)
-    result = run(request, draw)
+    roots = [os.path.abspath(root)] if root else _known_roots(output)
+    if not roots:
+        output.say("nothing was applied yet")
+    code = 0
+    for target in roots:
+        found = _status_of(output, target, show_diff=show_diff)
+        code = max(code, _code(found, detailed=detailed_exitcode))
+    return code
+
+
+def _status_of(output: Output, root: str, *, show_diff: bool) -> Result:
+    drawing = RunDrawing(output)
+    result = run(Request(verb="status", state_dir=output.state_dir, target_root=root, diff=show_diff), drawing)
+    drawing.finish()
     if output.as_json or result.status not in ("done", "changes"):
         summary(result, output)
     elif result.status == "done":
-        output.result(f"{output.style('✓', 'good')} {result.summary.get('ok', 0)} paths are as they were left.")
+        paths = counted(result.summary.get("ok", 0), "path")
+        output.result(f"{output.style('=', 'good')} {output.style(root, 'path')}: {paths} as they were left")
     else:
-        counts = ", ".join(f"{count} {name}" for name, count in result.summary.items() if count)
-        output.result(f"{output.style('~', 'warn')} {counts}")
-    return _dry_code(result, detailed=detailed_exitcode)
+        output.result(f"{output.style('~', 'warn')} {output.style(root, 'path')}: {tally(result.summary)}")
+    return result
+
+
+def _known_roots(output: Output) -> list[str]:
+    """Every target root that a run of this state directory went to, in the order of their first runs."""
+    infos = runs(output.state_dir)
+    return list(dict.fromkeys(info.target_root for info in infos))

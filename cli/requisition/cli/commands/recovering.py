@@ -5,13 +5,14 @@ import sys
 
 import click
 
-from requisition.cli.drawing import RunDrawing, summary
+from requisition.cli.drawing import RunDrawing, summary, tally
 from requisition.cli.output import Output, default_trust, to_dict
+from requisition.cli.past import runs
 from requisition.cli.runner import run as ask
 from requisition.cli.secrets import read_secrets
 from requisition.runtime.frames import EXIT_CODES, Request
 from requisition.runtime.layout import StateDir
-from requisition.runtime.run import RunInfo, read_info
+from requisition.runtime.run import RunInfo
 from requisition.schemas.diagnostic import BadInput
 
 _secret_option = click.option(
@@ -104,7 +105,7 @@ def rollback(
 @click.pass_obj
 def recover(output: Output) -> int:
     """List runs that were cut off, and what can be done. Exit code 6 when there are any."""
-    cut_off = [info for info in _infos(output) if info.state == "running"]
+    cut_off = [info for info in runs(output.state_dir) if info.state == "running"]
     if output.as_json:
         output.json({"interrupted": [to_dict(info) for info in cut_off]})
     for info in cut_off:
@@ -128,7 +129,7 @@ def receipts(context: click.Context) -> None:
 @click.pass_obj
 def list_runs(output: Output) -> None:
     """List all runs, oldest first."""
-    infos = _infos(output)
+    infos = runs(output.state_dir)
     if output.as_json:
         output.json({"runs": [to_dict(info) for info in infos]})
     for info in infos:
@@ -149,16 +150,10 @@ def show_run(output: Output, run: str, *, full: bool) -> None:
 
 
 def _perform(output: Output, request: Request, *, full: bool) -> int:
-    result = ask(request, RunDrawing(output, full=full))
-    summary(result, output)
+    drawing = RunDrawing(output, full=full)
+    result = ask(request, drawing)
+    summary(result, output, drawing.finish())
     return EXIT_CODES[result.status]
-
-
-def _infos(output: Output) -> list[RunInfo]:
-    if not os.path.isdir(output.state_dir):
-        return []
-    state = StateDir(output.state_dir)
-    return [info for name in state.run_ids() if (info := read_info(state.run(name))) is not None]
 
 
 def _receipt_path(output: Output, run: str) -> str:
@@ -179,6 +174,6 @@ def _line(info: RunInfo, output: Output) -> str:
         "rolled_back": ("rolled back", "warn"),
         "running": ("cut off", "bad"),
     }[info.state]
-    counts = ", ".join(f"{count:,} {word.replace('_', ' ')}" for word, count in info.summary.items())
     root = output.style(info.target_root, "path")
-    return f"{info.run_id}  {output.style(f'{state:<11}', name)}  {info.package}  {root}  {output.style(counts, 'dim')}"
+    counts = output.style(tally(info.summary), "dim")
+    return f"{info.run_id}  {output.style(f'{state:<11}', name)}  {info.package}  {root}  {counts}"

@@ -3,12 +3,14 @@
 import os
 import shutil
 import sys
+from typing import NamedTuple
 
 import click
 import msgspec
 
 from requisition.cli.output import Output, config_dir, default_trust
 from requisition.schemas.diagnostic import BadInput
+from requisition.stdlib.spec import ActionSpec
 
 
 @click.command()
@@ -22,66 +24,116 @@ def actions(output: Output, /, name: str) -> None:
     if name and name not in catalogue:
         near = suggest(name)
         raise BadInput.of(f"there is no action {name!r}", next=f"did you mean {near!r}?" if near else "plan actions")
-    for key, spec in catalogue.items():
-        if name and key != name:
-            continue
-        if output.as_json:
-            output.json(msgspec.to_builtins(spec))
-            continue
-        output.result(f"{output.style('plan.' + key, 'head')}  {spec.doc.splitlines()[0]}")
-        if name:
-            for slot in spec.slots:
-                default = "required" if slot.required else f"default {slot.default!r}"
-                output.result(f"  {slot.name:<20} {slot.type:<9} {slot.doc} ({default})")
-            for one in spec.outputs:
-                output.result(f"  → {one.name:<18} {one.type:<9} {one.doc}")
-            if not spec.compensable:
-                output.result("  Not undone by itself.")
+    chosen = [catalogue[name]] if name else list(catalogue.values())
+    if output.as_json:
+        output.json(msgspec.to_builtins(chosen))
+    elif name:
+        _explain(output, chosen[0])
+    else:
+        for spec in chosen:
+            output.result(f"{output.style(f'plan.{spec.name:<18}', 'head')} {spec.doc.partition('. ')[0].rstrip('.')}")
+
+
+def _explain(output: Output, spec: ActionSpec) -> None:
+    output.result(f"{output.style('plan.' + spec.name, 'head')}")
+    for line in spec.doc.splitlines():
+        output.result(f"  {line.strip()}")
+    output.result("")
+    for slot in spec.slots:
+        default = slot.default
+        shown = f"{default:04o}" if slot.type == "mode" and isinstance(default, int) else repr(default)
+        need = "required" if slot.required else f"default {shown}"
+        output.result(f"  {slot.name:<20} {slot.type:<9} {slot.doc} {output.style(f'({need})', 'dim')}")
+    for one in spec.outputs:
+        output.result(f"  → {one.name:<18} {one.type:<9} {one.doc}")
+    undone = "undone by a rollback" if spec.compensable else "not undone by itself"
+    output.result(output.style(f"  since {spec.since}; {undone}", "dim"))
+
+
+_FRAMES = ("event", "result")
 
 
 @click.command()
 @click.argument("name", default="")
 @click.pass_obj
 def schema(output: Output, /, name: str) -> None:
-    """Print the JSON Schema of a document; without a NAME, list them."""
+    """Print a JSON Schema; without a NAME, list them.
+
+    `order`, `receipt` and `trust` are documents; `event` and `result` are the lines of `plan apply --json`.
+    """
     from requisition.schemas import jsonschema
 
-    known = sorted(jsonschema.TYPES)
-    if not name:
+    known = [*sorted(jsonschema.TYPES), *_FRAMES]
+    if not name and output.as_json:
+        output.json(known)
+    elif not name:
         for one in known:
             output.result(one)
-        return
-    if name not in known:
+    elif name in _FRAMES:
+        from requisition.runtime import frames
+
+        found = msgspec.json.schema({"event": frames.Event, "result": frames.Result}[name])
+        head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": name}
+        click.echo(msgspec.json.format(msgspec.json.encode(head | found), indent=2))
+    elif name in known:
+        click.echo(jsonschema.schema(name), nl=False)
+    else:
         raise BadInput.of(f"there is no schema {name!r}", next=f"one of {', '.join(known)}")
-    click.echo(msgspec.json.format(msgspec.json.encode(jsonschema.schema(name)), indent=2).decode())
+
+
+class Check(NamedTuple):
+    """One line of `plan doctor`; `needed` decides the exit code."""
+
+    good: bool
+    what: str
+    advice: str
+    needed: bool = False
 
 
 @click.command()
 @click.pass_obj
 def doctor(output: Output, /) -> int:
-    """Check this installation: Python, state, keys, trust, programs."""
-    from requisition.runtime.layout import StateDir
+    """Check this installation: Python, state, keys, trust, programs. Changes nothing."""
+    checks = _checks(output)
+    for one in checks:
+        if output.as_json:
+            output.json({"ok": one.good, "what": one.what, "next": "" if one.good else one.advice})
+            continue
+        icon = output.style("✓", "good") if one.good else output.style("!", "bad" if one.needed else "warn")
+        output.result(f"{icon} {one.what}{'' if one.good else '  ' + output.style(one.advice, 'dim')}")
+    return 0 if all(one.good or not one.needed for one in checks) else 1
+
+
+def _checks(output: Output) -> list[Check]:
+    from requisition.cli.past import runs
     from requisition.runtime.machine import platform_of_machine
 
     here = platform_of_machine()
-    state = StateDir(output.state_dir)
-    free = shutil.disk_usage(state.path).free >> 20
+    state = output.state_dir
+    existing = state
+    while not os.path.isdir(existing):
+        existing = os.path.dirname(existing)
+    free = shutil.disk_usage(existing).free
+    cut_off = sum(1 for info in runs(state) if info.state == "running")
     keys = os.path.join(config_dir(), "keys")
-    checks = [
-        (sys.version_info >= (3, 11), f"Python {sys.version.split()[0]}", "3.11 or newer is needed"),
-        (True, f"this machine is {here.os}/{here.distro}/{here.arch}", ""),
-        (free > 64, f"state in {state.path}, {free} MiB free", "free some space there"),
-        (os.path.isdir(keys), f"keys in {keys}", "plan key new NAME makes one"),
-        (bool(default_trust()), "a trust policy", "plan trust add NAME KEY.pub makes one"),
+    programs = (("git", "git"), ("ssh-keygen", "openssh-client"), ("gpg", "gnupg"), ("dot", "graphviz"))
+    return [
+        Check(sys.version_info >= (3, 11), f"Python {sys.version.split()[0]}", "3.11 or newer is needed", needed=True),
+        Check(
+            here.os == "linux",
+            f"this machine is {here.os}/{here.distro}/{here.arch}",
+            "orders apply on Linux",
+            needed=True,
+        ),
+        Check(os.access(existing, os.W_OK), f"state in {state}", "name a folder of your own with --state", needed=True),
+        Check(
+            free >> 26 > 0, f"{free >> 20:,} MiB free there", "prior contents are kept there for rollbacks", needed=True
+        ),
+        Check(not cut_off, "no run was cut off" if not cut_off else f"{cut_off} cut off", "plan recover", needed=True),
+        Check(os.path.isdir(keys), f"keys in {keys}", "plan key new NAME makes one"),
+        Check(bool(default_trust()), "a trust policy", "plan trust init makes one"),
+        *(Check(shutil.which(name) is not None, name, f"optional; the package {pack}") for name, pack in programs),
     ]
-    checks += [(shutil.which(one) is not None, one, "optional") for one in ("git", "ssh-keygen", "gpg", "dot")]
-    for good, text, advice in checks:
-        if output.as_json:
-            output.json({"ok": good, "what": text, "next": "" if good else advice})
-            continue
-        icon = output.style("✓", "good") if good else output.style("-", "warn")
-        output.result(f"{icon} {text}{'' if good else '  ' + output.style(advice, 'dim')}")
-    return 0 if checks[0][0] and checks[2][0] else 1
 
 
 @click.command()

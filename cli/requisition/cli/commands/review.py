@@ -2,8 +2,9 @@
 
 import click
 
-from requisition.cli.drawing import order_tree, receipt_tree, risks, shown_value
+from requisition.cli.drawing import tally
 from requisition.cli.output import Output, to_dict
+from requisition.cli.trees import order_tree, receipt_tree, risks, shown_value
 from requisition.schemas import orderfile
 from requisition.schemas.diagnostic import BadInput
 from requisition.schemas.document import Node, Order
@@ -64,10 +65,9 @@ def _header(output: Output, order: Order, signatures: int) -> None:
 
 
 def _receipt(output: Output, receipt: Receipt) -> None:
-    counts = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in sorted(receipt.summary.items()))
     style = "good" if receipt.state == "executed" else "warn" if receipt.state == "rolled_back" else "bad"
     state = output.style(receipt.state.replace("_", " "), style)
-    output.result(f"  {state}, {receipt.outcome}: {counts}")
+    output.result(f"  {state}, {receipt.outcome}: {tally(receipt.summary)}")
     output.result(f"  run {receipt.run_id} on {receipt.host}, {receipt.started} to {receipt.finished}")
     for one in receipt.admitted:
         output.result(f"  admitted on the signature of {one.signer or one.keyid}")

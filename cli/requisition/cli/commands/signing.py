@@ -6,13 +6,8 @@ from datetime import UTC, datetime
 import click
 import msgspec
 
-from requisition.cli.output import Output, config_dir, default_trust
+from requisition.cli.output import Output, default_trust, key_dir
 from requisition.schemas.diagnostic import BadInput
-
-
-def key_dir() -> str:
-    """Where `plan key new` puts keys."""
-    return os.path.join(config_dir(), "keys")
 
 
 def key_path(name: str) -> str:
@@ -71,7 +66,7 @@ def verify(output: Output, /, file: str, trust: str | None) -> int:
 
     path = trust or default_trust()
     if not path:
-        raise BadInput.of("no trust policy says whose signatures count", next="plan trust add NAME KEY.pub")
+        raise BadInput.of("no trust policy says whose signatures count", next="plan trust init makes one")
     sealed = orderfile.read(file)
     verdict = judge(sealed.payload_type, sealed.payload, sealed.signatures, load_trust(path), datetime.now(UTC))
     if output.as_json:

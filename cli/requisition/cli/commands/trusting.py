@@ -6,7 +6,7 @@ from typing import Any
 import click
 import msgspec
 
-from requisition.cli.output import Output, config_dir
+from requisition.cli.output import Output, config_dir, key_dir
 from requisition.schemas.diagnostic import BadInput
 
 
@@ -28,6 +28,37 @@ _role_option = click.option(
 @click.group()
 def trust() -> None:
     """Say whose signatures count here."""
+
+
+@trust.command()
+@click.option("--key", "names", multiple=True, help="Key of yours that counts as author (repeatable). [default: all]")
+@_file_option
+@click.pass_obj
+def init(output: Output, /, names: tuple[str, ...], path: str | None) -> None:
+    """Make a policy: one signature of a key of yours is needed."""
+    from requisition.schemas.trustfile import KeyEntry
+
+    target = _path(path)
+    if os.path.exists(target):
+        raise BadInput.of("there is a trust policy already", where=target, next="plan trust show")
+    folder = key_dir()
+    own = sorted(name.removesuffix(".pub") for name in _listed(folder) if name.endswith(".pub"))
+    chosen = names or tuple(own)
+    if not chosen:
+        raise BadInput.of("you have no key yet", where=folder, next="plan key new NAME makes one")
+    found = {}
+    for name in chosen:
+        try:
+            with open(f"{folder}/{name}.pub", encoding="utf-8") as file:
+                found[name] = KeyEntry(file.read(1 << 16).strip())
+        except OSError as error:
+            raise BadInput.of(f"there is no key {name!r}", where=folder, next="plan key list") from error
+    _store(target, found)
+    output.say(f"{output.style('✓', 'good')} {target} trusts {', '.join(chosen)}")
+
+
+def _listed(folder: str) -> list[str]:
+    return os.listdir(folder) if os.path.isdir(folder) else []
 
 
 @trust.command()
