@@ -14,7 +14,7 @@ from requisition.compiler.inputs import InputTable
 from requisition.compiler.paths import PathOrder, Use, clash
 from requisition.compiler.predicate import compile_predicate
 from requisition.compiler.recording import Call, PhaseRecord, Recording
-from requisition.compiler.slots import bad, convert, duration_ms
+from requisition.compiler.slots import bad, convert, duration_ms, target_path
 from requisition.schemas.diagnostic import BadInput, Diagnostic
 from requisition.schemas.document import CONFLICT_POLICIES, ConflictPolicy, Node, Phase, Retry
 from requisition.stdlib.catalogue import Catalogue
@@ -126,6 +126,8 @@ class Linker:
                 value = call.slots.get(slot)
                 if isinstance(value, list) and value:
                     value = value[0]
+                if slot == "path" and isinstance(value, str) and value:
+                    value = target_path(value, call.location, slot)
                 if isinstance(value, str) and value:
                     about = value if slot == "path" or "/" not in value else value.rpartition("/")[2]
                     break
