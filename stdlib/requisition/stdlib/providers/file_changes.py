@@ -58,8 +58,11 @@ class Chmod(BaseAction[ChmodSlots]):
         uid, gid = uid_of(slots.owner), gid_of(slots.group)
         same = mode == found.mode and uid in (-1, found.uid) and gid in (-1, found.gid)
         kind: LeftKind = "file" if found.kind == "file" else "dir"
-        digest = host.digest(path) if kind == "file" else ""
-        left = Left(path, kind, mode, uid, gid, found.size if kind == "file" else -1, digest, sealed=host.sealed and kind == "file")  # fmt: skip
+        if kind == "file":
+            digest = host.digest(path)
+            left = Left(path, kind, mode, uid, gid, found.size, digest, sealed=host.sealed)
+        else:
+            left = Left(path, kind, mode, uid, gid)
         if same:
             return Satisfied({"path": path}, (left,))
         change = FileChange(path, host.capture(path, content=False), left)
