@@ -9,7 +9,8 @@
     def install(package, phase):
         plan.file.write("hello", "/hello")
 
-Output and errors are one stream. The folder itself reads as $WORK in what is printed.
+Output and errors are one stream. The folder itself reads as $WORK in what is printed; $ROOT is an empty
+folder in it.
 """
 
 import os
@@ -56,8 +57,8 @@ def parse(text: str) -> Script:
     return Script(tuple(steps), files)
 
 
-def run(script: Script, folder: Path) -> list[str]:
-    """Run every step; what was not as expected, with its line. Stops at the first such step."""
+def run(script: Script, folder: Path) -> str:
+    """Run every step up to the first that is not as expected, and tell of it; empty when all are."""
     for name, content in script.files.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -75,15 +76,13 @@ def run(script: Script, folder: Path) -> list[str]:
             check=False,
         )
         printed = done.stdout.decode().replace(str(folder), "$WORK")
-        lines = [line for line in printed.splitlines() if line.strip()]
-        if done.returncode != step.code or not matches(lines, step.expected):
-            expected = "\n".join(step.expected)
-            return [
-                f"line {step.line}: $ {step.command}",
-                f"expected (exit {step.code}):\n{expected}",
-                f"printed (exit {done.returncode}):\n{printed}",
-            ]
-    return []
+        if done.returncode != step.code or not matches(printed, step.expected):
+            expected = "".join(line + "\n" for line in step.expected)
+            return (
+                f"line {step.line}: $ {step.command}\n"
+                f"--- expected, exit {step.code}\n{expected}--- printed, exit {done.returncode}\n{printed}"
+            )
+    return ""
 
 
 def environment(folder: Path) -> dict[str, str]:
@@ -94,14 +93,15 @@ def environment(folder: Path) -> dict[str, str]:
         "XDG_CONFIG_HOME": str(folder / "config"),
         "REQUISITION_STATE": str(folder / "state"),
         "LANG": "C.UTF-8",
-        "WORK": str(folder),
         "ROOT": str(folder / "root"),
     }
 
 
-def matches(lines: list[str], expected: tuple[str, ...]) -> bool:
+def matches(printed: str, expected: tuple[str, ...]) -> bool:
     """Whether the lines are as expected; blank lines do not count."""
+    lines = "".join(line + "\n" for line in printed.splitlines() if line.strip())
     pattern = "".join(
-        r"(?:[^\n]*\n)*" if line == "..." else ".*".join(map(re.escape, line.split("..."))) + r"\n" for line in expected
+        r"(?:[^\n]*\n)*" if line == "..." else "[^\n]*".join(map(re.escape, line.split("..."))) + r"\n"
+        for line in expected
     )
-    return re.fullmatch(pattern, "".join(line + "\n" for line in lines)) is not None
+    return re.fullmatch(pattern, lines) is not None

@@ -75,8 +75,8 @@ class RunDrawing:
     def _draw_phase(self, event: Event) -> None:
         if event.status == "started":
             self._enter(event.phase)
-        elif event.status in ("retrying", "failed"):
-            self._output.say(f"    {self._output.style(event.status, 'warn')}  {event.text}".rstrip())
+        elif event.status == "retrying":
+            self._output.say(f"    {self._output.style('once more', 'warn')}  {event.text}".rstrip())
         elif event.status == "rolled_back":
             self._close()
             self._phase = "rolling back"
@@ -104,9 +104,6 @@ class RunDrawing:
         self._seen += 1
         status = "rolled_back" if event.status == "done" else event.status
         self._line(event, status, event.node or event.phase, "" if event.status == "done" else event.text)
-
-    def _draw_conflict(self, event: Event) -> None:
-        self._output.say(f"  {self._output.style('in the way', 'warn')} {event.text}")
 
     def _draw_drift(self, event: Event) -> None:
         if event.status == "diff":
@@ -180,7 +177,8 @@ def _ending(result: Result) -> str:
     if state == "executed":
         return "Done" if result.outcome == "complete" else f"Ended early, {result.outcome},"
     if state == "rolled_back":
-        return "Taken back" if result.status == "done" else "Failed, and taken back"
+        lead = "Taken back" if result.status == "done" else "Failed, and taken back"
+        return f"{lead}, as far as it can be," if result.summary.get("undo_failed") else lead
     return "Failed"
 
 

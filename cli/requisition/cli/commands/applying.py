@@ -127,7 +127,8 @@ def _status_of(output: Output, root: str, *, show_diff: bool) -> Result:
         summary(result, output)
     elif result.status == "done":
         paths = counted(result.summary.get("ok", 0), "path")
-        output.result(f"{output.style('=', 'good')} {output.style(root, 'path')}: {paths} as they were left")
+        verb = "is" if result.summary.get("ok") == 1 else "are"
+        output.result(f"{output.style('✓', 'good')} {output.style(root, 'path')}: {paths} {verb} as left")
     else:
         output.result(f"{output.style('~', 'warn')} {output.style(root, 'path')}: {tally(result.summary)}")
     return result

@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from requisition.cli.drawing import counted
 from requisition.cli.output import Output
 from requisition.schemas.diagnostic import BadInput
 
@@ -91,9 +92,9 @@ def check(output: Output, /, source: str, **options: Any) -> int:
     errors = sum(1 for one in found if one.severity == "error")
     warnings = len(found) - errors
     if errors:
-        output.result(f"{output.style('✗', 'bad')} {errors} errors, {warnings} warnings")
+        output.result(f"{output.style('!', 'bad')} {counted(errors, 'error')}, {counted(warnings, 'warning')}")
         return 4
-    output.say(f"{output.style('✓', 'good')} no errors{f', {warnings} warnings' if warnings else ''}")
+    output.say(f"{output.style('✓', 'good')} no errors" + (f", {counted(warnings, 'warning')}" if warnings else ""))
     return 0
 
 
@@ -132,9 +133,8 @@ def build(output: Output, /, source: str, path: str, **options: Any) -> int:
         output.json({"file": path, "checksum": checksum, "nodes": len(built.order.nodes), "name": built.order.name})
         return 0
     took = f"{(time.monotonic() - started) * 1000:.0f} ms"
-    output.say(
-        f"{output.style('✓', 'good')} {path}: {len(built.order.nodes)} nodes, {len(built.order.inputs)} inputs, {took}"
-    )
+    size = f"{counted(len(built.order.nodes), 'node')}, {counted(len(built.order.inputs), 'input')}"
+    output.say(f"{output.style('✓', 'good')} {path}: {size}, {took}")
     output.result(f"  {output.style(checksum, 'dim')}")
     return 0
 

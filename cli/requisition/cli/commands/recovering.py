@@ -176,4 +176,4 @@ def _line(info: RunInfo, output: Output) -> str:
     }[info.state]
     root = output.style(info.target_root, "path")
     counts = output.style(tally(info.summary), "dim")
-    return f"{info.run_id}  {output.style(f'{state:<11}', name)}  {info.package}  {root}  {counts}"
+    return f"{info.run_id}  {output.style(f'{state:<11}', name)}  {info.package}  {root}  {counts}".rstrip()

@@ -35,10 +35,10 @@ def actions(output: Output, /, name: str) -> None:
 
 
 def _explain(output: Output, spec: ActionSpec) -> None:
-    output.result(f"{output.style('plan.' + spec.name, 'head')}")
-    for line in spec.doc.splitlines():
-        output.result(f"  {line.strip()}")
-    output.result("")
+    first, *rest = spec.doc.splitlines()
+    output.result(f"{output.style('plan.' + spec.name, 'head')}  {first}")
+    for line in rest:
+        output.result(f"  {line.strip()}".rstrip())
     for slot in spec.slots:
         default = slot.default
         shown = f"{default:04o}" if slot.type == "mode" and isinstance(default, int) else repr(default)

@@ -2,12 +2,13 @@
 
 import click
 
-from requisition.cli.drawing import tally
+from requisition.cli.drawing import counted, tally
 from requisition.cli.output import Output, to_dict
 from requisition.cli.trees import order_tree, receipt_tree, risks, shown_value
 from requisition.schemas import orderfile
 from requisition.schemas.diagnostic import BadInput
 from requisition.schemas.document import Node, Order
+from requisition.schemas.envelope import Signature
 from requisition.schemas.receipt import Receipt
 
 _SHOWN_RISKS = 20
@@ -33,7 +34,7 @@ def show_file(output: Output, file: str, *, full: bool) -> None:
     output.result(f"{output.style(document.name, 'head')}  {orderfile.checksum_of(sealed, document)}")
     if isinstance(document, Receipt):
         _receipt(output, document)
-    _header(output, order, len(sealed.signatures))
+    _header(output, order, sealed.signatures)
     tree = (
         receipt_tree(document, output, full=full)
         if isinstance(document, Receipt)
@@ -51,17 +52,25 @@ def show_file(output: Output, file: str, *, full: bool) -> None:
         output.result(output.style(f"  … and {len(notes) - _SHOWN_RISKS} more to look at", "dim"))
 
 
-def _header(output: Output, order: Order, signatures: int) -> None:
+def _header(output: Output, order: Order, signatures: tuple[Signature, ...]) -> None:
     context, platform = order.context, order.platform
     place = "/".join(part for part in (platform.os, platform.distro, platform.arch) if part)
-    output.result(
-        f"  {context.package} {context.package_version} for {place}, on {context.target_root or 'any root'}, "
-        f"serial {order.serial}, {len(order.nodes)} nodes, {len(order.inputs)} inputs, {signatures} signatures"
-    )
+    size = f"{counted(len(order.nodes), 'node')}, {counted(len(order.inputs), 'input')}"
+    package = f"{context.package} {context.package_version}".rstrip()
+    root = f"on {output.style(context.target_root, 'path')}" if context.target_root else "on any root"
+    output.result(f"  {package} for {place}, {root}, serial {order.serial}, {size}")
+    if context.hosts:
+        output.result(f"  only on {', '.join(context.hosts)}")
+    if order.expires:
+        output.result(f"  until {order.expires}")
     if context.features:
         output.result(f"  with {', '.join(context.features)}")
-    if order.secrets:
-        output.result(f"  needs the secrets {', '.join(secret.name for secret in order.secrets)}")
+    for secret in order.secrets:
+        output.result(f"  needs the secret {secret.name}  {output.style(secret.doc, 'dim')}")
+    for signature in signatures:
+        output.result(f"  signature {signature.method}  {output.style(signature.keyid, 'dim')}")
+    if not signatures:
+        output.result(f"  {output.style('not signed', 'warn')}")
 
 
 def _receipt(output: Output, receipt: Receipt) -> None:

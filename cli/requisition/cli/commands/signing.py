@@ -74,11 +74,11 @@ def verify(output: Output, /, file: str, trust: str | None) -> int:
         output.json({"file": file, "accepted": verdict.accepted, "signatures": judged, "missing": verdict.missing})
         return 0 if verdict.accepted else 3
     for one in verdict.signatures:
-        icon = output.style("✓", "good") if one.counts else output.style("✗", "bad")
+        icon = output.style("✓", "good") if one.counts else output.style("!", "bad")
         output.result(f"  {icon} {one.signer or 'unknown'}  {one.method}  {one.keyid}  {output.style(one.why, 'dim')}")
     if not verdict.accepted:
         lacking = ", ".join(f"{count} more of the role {role}" for role, count in sorted(verdict.missing.items()))
-        output.result(f"{output.style('✗', 'bad')} not trusted here: {lacking} needed")
+        output.result(f"{output.style('!', 'bad')} not trusted here: {lacking} needed")
         return 3
     document = orderfile.decode(sealed)
     output.result(f"{output.style('✓', 'good')} {document.name} is trusted  {orderfile.checksum_of(sealed, document)}")
