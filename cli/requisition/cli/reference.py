@@ -1,69 +1,40 @@
-"""docs/commands.md, from the commands themselves: `python -m requisition.cli.reference FILE` writes it."""
+"""docs/commands.md, from the commands themselves: `python -m requisition.cli.reference docs/commands.md`."""
 
 import sys
 from collections.abc import Iterator
 
 import click
 
-from requisition.cli.main import COMMANDS, EPILOG, cli, common_options
+from requisition.cli.main import COMMANDS, cli, common_options
 
-_HEAD = """# Commands
-
-Written by `make docs-commands` from the commands' own help; a test fails when the two differ.
-
-Every command also takes:
-
-"""
+WIDTH = 100
 
 
-def commands() -> Iterator[tuple[str, click.Command]]:
-    """Every command by its full name, `key new`, in the order of `plan --help`; groups before their members."""
-    context = click.Context(cli)
-    for name in COMMANDS:
-        command = cli.get_command(context, name)
-        assert command is not None
-        yield name, command
-        if isinstance(command, click.Group):
-            yield from ((f"{name} {inner}", command.commands[inner]) for inner in command.commands)
-
-
-def document() -> str:
+def page() -> str:
     """The whole page."""
-    context = click.Context(cli, info_name="plan")
+    root = click.Context(cli, info_name="plan", terminal_width=WIDTH, max_content_width=WIDTH)
+    lines = ["# Commands", "", "Made from the commands by `make docs-commands`; `plan COMMAND --help` says the same.", ""]
+    lines += ["```", cli.get_help(root), "```", ""]
+    for name in COMMANDS:
+        command = cli.get_command(root, name)
+        assert command is not None
+        lines += _sections(command, name, root)
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _sections(command: click.Command, name: str, above: click.Context) -> Iterator[str]:
+    """One command; for a group, its commands after it. Common options are told once, at the top."""
+    context = click.Context(command, info_name=name, parent=above, terminal_width=WIDTH, max_content_width=WIDTH)
     common = {option.name for option in common_options()}
-    codes = EPILOG.replace("\b\n", "").rstrip().splitlines()
-    parts = [
-        _HEAD,
-        *_rows(context, common_options()),
-        "\n",
-        f"{codes[0]}\n\n",
-        *(f"    {c.strip()}\n" for c in codes[1:]),
-    ]
-    for name, command in commands():
-        parts.append(f"\n## plan {name}\n\n{_text(command)}\n")
-        usage = " ".join(command.collect_usage_pieces(context))
-        parts.append(f"\n    plan {name} {usage}\n")
-        options = [p for p in command.params if isinstance(p, click.Option) and p.name not in common]
-        if options:
-            parts += ["\n", *_rows(context, options)]
-    return "".join(parts)
-
-
-def _text(command: click.Command) -> str:
-    """The help, each paragraph on a line of its own."""
-    paragraphs = (command.help or "").replace("\b", "").split("\n\n")
-    return "\n\n".join(" ".join(one.split()) for one in paragraphs)
-
-
-def _rows(context: click.Context, options: list[click.Option]) -> Iterator[str]:
-    yield "| option | meaning |\n|---|---|\n"
-    for option in options:
-        record = option.get_help_record(context)
-        if record is not None:
-            name, meaning = (text.replace("|", "\\|") for text in record)
-            yield f"| `{name}` | {' '.join(meaning.split())} |\n"
+    command.params = [parameter for parameter in command.params if parameter.name not in common]
+    yield from (f"## {context.command_path}", "", "```", command.get_help(context), "```", "")
+    if isinstance(command, click.Group):
+        for inner in command.list_commands(context):
+            found = command.get_command(context, inner)
+            assert found is not None
+            yield from _sections(found, inner, context)
 
 
 if __name__ == "__main__":
-    with open(sys.argv[1], "w", encoding="utf-8") as page:
-        page.write(document())
+    with open(sys.argv[1], "w", encoding="utf-8") as file:
+        file.write(page())
