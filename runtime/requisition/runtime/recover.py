@@ -222,6 +222,8 @@ def _obstacles(opened: Reopened) -> list[Diagnostic]:
                     continue
                 why = "it was changed since the run"
             except (OSError, ActionError) as error:
+                if change.expect.kind == "absent":
+                    continue  # something of ours stands where its directory was; that goes first
                 why = str(error)
             node = opened.run.graph.order.nodes[entry.node]
             findings.append(
