@@ -39,7 +39,7 @@ schemas: $(READY)  ## Write the public JSON Schemas again, from the types.
 	$(BIN)/python -m requisition.schemas.jsonschema
 
 docs-commands: $(READY)  ## Write docs/commands.md again, from the commands.
-	$(BIN)/python -m requisition.cli.reference docs/commands.md
+	$(BIN)/python -m requisition.cli.manual docs/commands.md
 
 bench: $(READY)  ## Measure; figures for docs, not a test.
 	$(BIN)/python bench/run.py

@@ -27,17 +27,17 @@ sys.exit(main())
 
 
 @pytest.mark.parametrize("house", HOUSES)
-def test_a_house_holds_exactly_one_package_and_no_init_that_would_hide_the_others(house):
+def test_a_house_holds_exactly_one_package_and_no_init_that_would_hide_the_others(house: str) -> None:
     entries = [e.name for e in (ROOT / house / "requisition").iterdir() if e.name != "__pycache__"]
     assert entries == [house]
 
 
 @pytest.mark.parametrize("house", HOUSES)
-def test_a_house_tells_type_checkers_that_it_is_typed(house):
+def test_a_house_tells_type_checkers_that_it_is_typed(house: str) -> None:
     assert (ROOT / house / "requisition" / house / "py.typed").is_file()
 
 
-def test_the_runtime_applies_an_order_where_starlark_lark_click_compiler_and_cli_are_missing(tmp_path):
+def test_the_runtime_applies_an_order_where_starlark_lark_click_compiler_and_cli_are_missing(tmp_path: Path) -> None:
     env = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
     answer = apply_with([sys.executable, "-c", ON_A_BARE_HOST], tmp_path, env)
     assert answer.status == "done", answer.stderr + answer.text

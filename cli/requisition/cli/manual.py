@@ -1,7 +1,8 @@
-"""docs/commands.md, from the commands themselves: `python -m requisition.cli.reference docs/commands.md`."""
+"""docs/commands.md, from the commands themselves: `python -m requisition.cli.manual docs/commands.md`."""
 
 import sys
 from collections.abc import Iterator
+from copy import copy
 
 import click
 
@@ -12,8 +13,13 @@ WIDTH = 100
 
 def page() -> str:
     """The whole page."""
-    root = click.Context(cli, info_name="plan", terminal_width=WIDTH, max_content_width=WIDTH)
-    lines = ["# Commands", "", "Made from the commands by `make docs-commands`; `plan COMMAND --help` says the same.", ""]
+    root = click.Context(cli, info_name="plan", terminal_width=WIDTH, help_option_names=["-h", "--help"])
+    lines = [
+        "# Commands",
+        "",
+        "Made from the commands by `make docs-commands`; `plan COMMAND --help` says the same.",
+        "",
+    ]
     lines += ["```", cli.get_help(root), "```", ""]
     for name in COMMANDS:
         command = cli.get_command(root, name)
@@ -24,9 +30,10 @@ def page() -> str:
 
 def _sections(command: click.Command, name: str, above: click.Context) -> Iterator[str]:
     """One command; for a group, its commands after it. Common options are told once, at the top."""
-    context = click.Context(command, info_name=name, parent=above, terminal_width=WIDTH, max_content_width=WIDTH)
     common = {option.name for option in common_options()}
+    command = copy(command)
     command.params = [parameter for parameter in command.params if parameter.name not in common]
+    context = click.Context(command, info_name=name, parent=above, terminal_width=WIDTH)
     yield from (f"## {context.command_path}", "", "```", command.get_help(context), "```", "")
     if isinstance(command, click.Group):
         for inner in command.list_commands(context):
