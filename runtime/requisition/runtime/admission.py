@@ -62,27 +62,19 @@ class Admitted(Struct):
 
 
 def admit(request: Request, state: StateDir, watch: Watch) -> Admitted:
-    """Read and verify the order of a request. Raises Refused or BadInput; nothing was touched."""
+    """Read and verify the order of a request. Raises Refused or BadInput; nothing was touched.
+
+    A receipt replays the order in it. The host's own signature on a receipt approves nothing: it needs those
+    of the policy, over the receipt's payload type, like any order.
+    """
     path = request.order_path
     trust = _trust(request, state)
     sealed = orderfile.read(path)
     verdict = None
     if trust is not None:
-        _refuse_receipt(sealed, path)
         verdict = rules.judge(sealed.payload_type, sealed.payload, sealed.signatures, trust, watch.now())
         rules.require_accepted(verdict, path)
     return _admitted(request, sealed, verdict, trust, watch)
-
-
-def _refuse_receipt(sealed: Sealed, path: str) -> None:
-    """A receipt is signed by a host: that proves what ran there and approves nothing."""
-    if sealed.kind != "order":
-        raise Refused.of(
-            "this is a receipt, signed by a host, not an order",
-            where=path,
-            why="a host's signature proves what ran there; it approves nothing",
-            next="apply the order itself",
-        )
 
 
 def _trust(request: Request, state: StateDir) -> Trust | None:
