@@ -5,11 +5,11 @@ import os
 import shutil
 
 import pytest
-from support.process import request, run_runtime
-from support.refusals import CASES, build
 
 from requisition.runtime.layout import StateDir
 from requisition.runtime.machine import platform_of_machine
+from support.process import request, run_runtime
+from support.refusals import CASES, build
 
 HERE = platform_of_machine()
 ROOTED = os.geteuid() == 0 and shutil.which("unshare") and shutil.which("faketime")

@@ -4,11 +4,10 @@ import os
 import time
 from datetime import UTC, datetime
 
-from support.process import Answer
-
 from requisition.runtime.__main__ import _answer
 from requisition.runtime.frames import EXIT_CODES, Event, Request
 from requisition.runtime.run import Watch
+from support.process import Answer
 
 
 def ask(asked: Request, *, cancelled=lambda: False) -> Answer:
