@@ -14,6 +14,7 @@ from requisition.stdlib.action import ActionError
 
 MAX_LINKS = 40
 MAX_OPEN = 512
+MAX_DEPTH = 200
 _OPEN_DIR = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -53,6 +54,8 @@ class TargetRoot:
         return fd, name
 
     def _open(self, path: str) -> int:
+        if path.count("/") > MAX_DEPTH:
+            raise Escapes(f"{path[:60]}… is nested deeper than {MAX_DEPTH} directories")
         if len(self.kept) >= MAX_OPEN:
             self.forget()
         head, _, name = path.rpartition("/")

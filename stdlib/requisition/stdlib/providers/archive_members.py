@@ -17,6 +17,7 @@ from requisition.stdlib.action import ActionError
 
 MAX_MEMBERS = 200_000
 MAX_TOTAL = 8 << 30
+MAX_DEPTH = 100
 MAX_RATIO = 1000
 RATIO_FLOOR = 64 << 20
 """Below this size a high ratio is harmless: sparse text compresses well."""
@@ -56,8 +57,8 @@ class _Rules:
         if raw.startswith("/") or "\0" in raw or "\\" in raw or ".." in raw.split("/"):
             raise self._bad(f"the member {raw[:200]!r} would land outside of the destination")
         parts = [part for part in normpath(raw).split("/") if part not in ("", ".")][strip:]
-        if any(len(part.encode()) > 255 for part in parts) or sum(map(len, parts)) > 4000:
-            raise self._bad(f"the member {raw[:60]!r}… has a name that is too long")
+        if any(len(part.encode()) > 255 for part in parts) or len(parts) > MAX_DEPTH:
+            raise self._bad(f"the member {raw[:60]!r}… has a name that is too long or too deep")
         name = "/".join(parts)
         for depth in range(1, len(parts)):
             if "/".join(parts[:depth]) in self._links:
