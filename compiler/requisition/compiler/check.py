@@ -3,255 +3,203 @@
 Starlark's checker knows names that are defined or loaded, but nothing of `plan.file.copy`, a field of a
 struct. So the checked text says `plan_file_copy` instead: as long as the original, so that every position
 stays true, and loaded, at the end of the file, from typed stubs that the catalogue gives.
+
+It checks what stands in functions. Statements at the top of a file are only parsed and linted.
 """
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
+import msgspec
 import starlark
 
-from requisition.compiler.prelude import EVERY_CALL, FLOW, GLOBALS
+from requisition.compiler.prelude import FLOW, GLOBALS
 from requisition.compiler.scripterror import excerpt
-from requisition.compiler.tokens import code_only
+from requisition.compiler.shadowing import RESERVED, shadowing
+from requisition.compiler.stubs import callable_names, stub_name, stubs
+from requisition.compiler.tokens import code_only, position
 from requisition.schemas.diagnostic import Diagnostic
 from requisition.stdlib.spec import ActionSpec
 
-_ANY = "typing.Any"
-_TYPES = {
-    "string": "str",
-    "int": "int",
-    "bool": "bool",
-    "path": "str",
-    "input": "str",
-    "content": "str",
-    "mode": "int",
-    "duration": "str | int",
-    "strings": f"list[{_ANY}]",
-    "dict": f"dict[{_ANY}, {_ANY}]",
-    "any": _ANY,
-}
-_UNIVERSAL = {"after": _ANY, "retry": _ANY, "on_conflict": "str", "id": "str", "note": "str"}
-_FLOW_STUBS = {
-    "gather": f"items: {_ANY}, body: {_ANY}, limit: int = 0, *, UNIVERSAL",
-    "choose": f"input: {_ANY} = None, cases: list[{_ANY}] = [], default: {_ANY} = None, *, UNIVERSAL",
-    "wait_until": f"input: {_ANY}, predicate: str, timeout: str | int = 0, interval: str | int = 0, *, UNIVERSAL",
-    "complete": "message: str = '', *, UNIVERSAL",
-    "degraded": "message: str = '', *, UNIVERSAL",
-    "fatal": "message: str = '', *, UNIVERSAL",
-    "elevate": f"body: {_ANY}",
-    "retry": "max_attempts: int, backoff: str = '', initial_delay: str | int = 0, max_delay: str | int = 0",
-    "field": f"item: {_ANY}, name: str",
-    "source": "path: str",
-    "secret": "name: str",
-    "deploy": f"package: str, features: list[str] = [], without: list[str] = [], settings: dict[str, {_ANY}] = {{}}",
-    "projects": f"layers: {_ANY} = None, data: dict[str, {_ANY}] = {{}}",
-}
-_CALL = re.compile(r"(?<![\w.])plan((?:\s*\.\s*[A-Za-z_]\w*)+)")
-_SHADOW = re.compile(
-    r"^[ \t]*(?:def[ \t]+)?(plan|note|warn|error|success|fail)[ \t]*(?:=(?!=)|\((?=[^()\n]*\)[^\n]*:[ \t]*$))",
-    re.M,
+_PLAN = re.compile(r"(?<![\w.])plan((?:\s*\.\s*[A-Za-z_]\w*)+)")
+_FIELD = re.compile(r"[A-Za-z_]\w*")
+_LOAD = re.compile(r"(?<![\w.])load\s*\([^)]*\)")
+_SPOKEN = re.compile(rf"(?<![\w.])({'|'.join(GLOBALS)})\b")
+_LINTS = frozenset(("missing-return", "unreachable", "duplicate-key", "unused-load", "unused-assign"))
+_ALTERNATIVES = re.compile(r"(?: here)?, expected one of .*,.*")
+_PLAINER = (
+    ("Parse error: ", ""),
+    ("`None | ", "`"),
+    (" | tuple[str, ...]", ""),
+    ("[typing.Never]", ""),
+    ("[typing.Never, typing.Never]", ""),
 )
-_LINTS = ("missing-return", "unreachable", "duplicate-key", "unused-load", "unused-assign")
 _MESSAGE = re.compile(r"^error: (.*?)$", re.MULTILINE)
 _SPAN = re.compile(r"^ *--> .+?:(\d+):(\d+)", re.MULTILINE)
-_LIBRARIES = (
-    "StructType",
-    "RecordType",
-    "EnumType",
-    "Map",
-    "Filter",
-    "Partial",
-    "Json",
-    "Typing",
-    "CallStack",
-)
-_EMPTY = "PLACEHOLDER = 0\n"
+_LIBRARIES = ("StructType", "RecordType", "EnumType", "Map", "Filter", "Partial", "Json", "Typing", "CallStack")
+_STD = "@std//"
 
 
 def check_files(
     files: Mapping[str, str], std: Mapping[str, str], catalogue: Mapping[str, ActionSpec]
 ) -> list[Diagnostic]:
-    """Findings in all files, by file and line."""
+    """Findings in all `files` (path in the package → text), by file and place; errors, and lints as warnings.
+    `std` holds what may be loaded as `@std//NAME`. The texts have passed `nesting_depth`."""
     return _Checker(files, std, catalogue).run()
-
-
-def stubs(catalogue: Mapping[str, ActionSpec]) -> str:
-    """Typed stubs of everything that `plan` has. What a call returns may stand for any value."""
-    every = ", ".join(f"{name}: {_UNIVERSAL[name]} | None = None" for name in EVERY_CALL)
-    made = []
-    for name, spec in catalogue.items():
-        if name.startswith(FLOW):
-            continue
-        parameters = [
-            f"{slot.name}: {_TYPES[slot.type]}" + ("" if slot.required else " | None = None") for slot in spec.slots
-        ]
-        made.append(f"def {_flat(name)}({', '.join([*parameters, '*', every])}) -> {_ANY}:\n    pass\n")
-    for name, signature in _FLOW_STUBS.items():
-        made.append(f"def plan_{name}({signature.replace('UNIVERSAL', every)}) -> {_ANY}:\n    pass\n")
-    made += [f"def {name}(text: {_ANY}):\n    pass\n" for name in GLOBALS if name != "plan"]
-    return "".join(made)
-
-
-def _flat(action: str) -> str:
-    return "plan_" + action.replace(".", "_").replace("-", "_")
 
 
 class _Checker:
     def __init__(self, files: Mapping[str, str], std: Mapping[str, str], catalogue: Mapping[str, ActionSpec]) -> None:
         self._files = files
-        self._std = std
-        self._catalogue = catalogue
+        self._texts = {**files, **{_STD + name: text for name, text in std.items()}}
+        self._calls = callable_names(catalogue)
+        self._namespaces = {name.partition(".")[0] for name in self._calls if "." in name}
         self._dialect = starlark.Dialect.extended()
-        extensions = [getattr(starlark.LibraryExtension, name) for name in _LIBRARIES]
-        self._globals = starlark.Globals.extended_by(extensions)
+        self._globals = starlark.Globals.extended_by([getattr(starlark.LibraryExtension, name) for name in _LIBRARIES])
+        self._found: dict[str, list[tuple[int, int, Diagnostic]]] = {name: [] for name in files}
+        _, self._stubs, _ = starlark.parse("@plan", stubs(catalogue), self._dialect).typecheck(self._globals, {})
         self._interfaces: dict[str, Any] = {}
-        self._findings: list[Diagnostic] = []
-        self._plan = self._interface("@plan", stubs(catalogue), {})
 
     def run(self) -> list[Diagnostic]:
         for name in self._files:
             self._check(name, ())
-        order = list(self._files)
-        return sorted(self._findings, key=lambda one: (order.index(one.where.split(":")[0]), _numbers(one.where)))
+        return [one for found in self._found.values() for _, _, one in sorted(found, key=lambda at: at[:2])]
 
     def _check(self, name: str, above: tuple[str, ...]) -> Any:
-        """The interface of a file, after checking it and what it loads."""
+        """The interface of a file, after checking it and what it loads; None if it cannot be read. A load
+        without an interface gives values of any type."""
         if name in self._interfaces:
             return self._interfaces[name]
-        own = name in self._files
-        text = self._files[name] if own else self._std.get(name.removeprefix("@std//"), _EMPTY)
-        self._interfaces[name] = self._plan  # stands in while a cycle is being looked at
+        text = self._texts[name]
+        self._interfaces[name] = None
         try:
             tree = starlark.parse(name, text, self._dialect)
         except starlark.StarlarkError as error:
-            self._report(name, str(error))
-            return self._interfaces[name]
-        loads = {"@plan": self._plan}
-        for load in tree.loads():
-            found = self._loaded(name, load.module_id, above)
-            if found is not None:
-                loads[load.module_id] = found
+            self._report(name, str(error), "syntax")
+            return None
         code = code_only(text)
-        if own:
-            self._lint(name, tree, text)
-            self._shadows(name, code, text)
-        rewritten = self._rewrite(name, text, code) if own else self._rewrite("", text, code)
-        if len(loads) == len({load.module_id for load in tree.loads()}) + 1:
-            self._interfaces[name] = self._interface(name, rewritten, loads)
+        interfaces = {"@plan": self._stubs}
+        for load in tree.loads():
+            found = self._loaded(name, code, load, above)
+            if found is not None:
+                interfaces[load.module_id] = found
+        self._lint(name, tree)
+        for offset in shadowing(code):
+            word = _FIELD.match(code, offset)
+            assert word is not None
+            self._shadow(name, offset, word[0])
+        self._interfaces[name] = self._interface(name, self._rewritten(name, text, code), interfaces)
         return self._interfaces[name]
 
-    def _loaded(self, name: str, wanted: str, above: tuple[str, ...]) -> Any:
-        if wanted in above or wanted == name:
-            self._at(name, 1, 1, f"{wanted} is loaded in a circle: {' → '.join([*above, name, wanted])}", "load")
-            return None
-        if wanted in self._files or wanted.removeprefix("@std//") in self._std:
-            return self._check(wanted, (*above, name))
-        line = next((n for n, t in enumerate(self._files.get(name, "").splitlines(), 1) if wanted in t), 1)
-        near = difflib.get_close_matches(wanted, [*self._files, *(f"@std//{one}" for one in self._std)], 1)
-        advice = f"did you mean {near[0]!r}?" if near else "only files of the package and of @std can be loaded"
-        self._at(name, line, 1, f"there is no {wanted!r} to load", "load", advice)
-        return None
-
-    def _interface(self, name: str, text: str, loads: Mapping[str, Any]) -> Any:
-        try:
-            errors, interface, _ = starlark.parse(name, text, self._dialect).typecheck(self._globals, dict(loads))
-        except starlark.StarlarkError as error:
-            self._report(name, str(error))
-            return self._interfaces.get(name)
-        for found in errors:
-            self._report(name, str(found))
+    def _interface(self, name: str, text: str, interfaces: Mapping[str, Any]) -> Any:
+        tree = starlark.parse(name, text, self._dialect)
+        errors, interface, _ = tree.typecheck(self._globals, dict(interfaces))
+        for error in errors:
+            self._report(name, str(error), "type")
         return interface
 
-    # single checks -------------------------------------------------------------------------------
+    # calls of plan -------------------------------------------------------------------------------
 
-    def _rewrite(self, name: str, text: str, code: str) -> str:
+    def _rewritten(self, name: str, text: str, code: str) -> str:
         """`plan.file.copy` becomes `plan_file_copy` wherever it is code; unknown actions are reported."""
-        parts, end, used = [], 0, set()
-        for found in _CALL.finditer(code):
-            fields = [field.strip() for field in found[1].split(".")[1:]]
-            flat = self._known(fields)
-            if flat is None:
-                if name:
-                    self._unknown(name, code, found, fields)
+        parts: list[str] = []
+        end, used = 0, set[str]()
+        for found in _PLAN.finditer(code):
+            fields = list(_FIELD.finditer(code, found.start(1), found.end()))
+            known = self._known(fields)
+            if known is None:
+                self._unknown(name, found.start(), [field[0] for field in fields[:2]])
                 continue
-            length = len(flat) if " " not in found[0] else 0
-            if length and code.startswith(found[0], found.start()):
-                parts += [text[end : found.start()], flat]
-                end = found.start() + length
-                used.add(flat)
-        rewritten = "".join([*parts, text[end:]])
-        names = sorted(used | {one for one in GLOBALS if one != "plan" and re.search(rf"\b{one}\s*\(", code)})
-        loads = ", ".join(f'"{one}"' for one in names)
-        return f'{rewritten.rstrip()}\nload("@plan", {loads})\n' if names else rewritten
+            stub, stop = known
+            gap = code[found.start() + len(stub) : stop] if stop - found.start() > len(stub) else ""
+            parts += [text[end : found.start()], stub, re.sub(r"[^\n]", " ", gap)]
+            end = stop
+            used.add(stub)
+        used.update(_SPOKEN.findall(code))
+        parts.append(text[end:])
+        if used:
+            parts.append(f'\nload("@plan", {", ".join(sorted(map(repr, used)))})\n')
+        return "".join(parts)
 
-    def _known(self, fields: list[str]) -> str | None:
+    def _known(self, fields: list[re.Match[str]]) -> tuple[str, int] | None:
+        """(the stub, where its name ends in the text) of an action or flow function."""
         for count in (2, 1):
-            action = ".".join(fields[:count])
-            if (count == 2 and action in self._catalogue) or (count == 1 and action in _FLOW_STUBS):
-                return _flat(action)
+            call = ".".join(field[0] for field in fields[:count])
+            if call in self._calls:
+                return stub_name(call), fields[:count][-1].end()
         return None
 
-    def _unknown(self, name: str, code: str, found: re.Match[str], fields: list[str]) -> None:
-        namespaces = {action.partition(".")[0] for action in self._catalogue if not action.startswith(FLOW)}
-        if fields == fields[:1] and fields[0] in namespaces:
-            return  # the namespace itself, passed on as a value
-        wanted = ".".join(fields[:2]) if fields[0] in namespaces or len(fields) > 1 else fields[0]
-        known = [action for action in self._catalogue if not action.startswith(FLOW)] + list(_FLOW_STUBS)
-        near = difflib.get_close_matches(wanted, known, 1)
-        line = code.count("\n", 0, found.start()) + 1
-        column = found.start() - code.rfind("\n", 0, found.start())
-        advice = f"did you mean plan.{near[0]}?" if near else "plan actions lists them all"
-        self._at(name, line, column, f"there is no plan.{wanted}", "unknown-action", advice)
+    def _unknown(self, name: str, offset: int, fields: list[str]) -> None:
+        if fields[0] in self._namespaces and len(fields) == 1:
+            return  # the namespace itself, used as a value
+        wanted = ".".join(fields)
+        near = difflib.get_close_matches(wanted, sorted(self._calls), 1)
+        advice = f"did you mean plan.{near[0]}?" if near else "`plan actions` lists what there is"
+        if wanted.startswith(FLOW) and wanted.removeprefix(FLOW) in self._calls:
+            advice = f"write plan.{wanted.removeprefix(FLOW)}"
+        self._at(name, offset, f"there is no plan.{wanted}", "unknown-action", advice)
 
-    def _lint(self, name: str, tree: Any, text: str) -> None:
+    # loads, lints, shadowing ---------------------------------------------------------------------
+
+    def _loaded(self, name: str, code: str, load: Any, above: tuple[str, ...]) -> Any:
+        wanted, text = load.module_id, self._texts[name]
+        spans = (found.span() for found in _LOAD.finditer(code))
+        offset = next((start for start, end in spans if wanted in text[start:end]), 0)
+        for local in RESERVED.intersection(load.symbols):
+            self._shadow(name, offset, local)
+        if wanted in (name, *above):
+            chain = (*above, name)
+            circle = " → ".join([*chain[chain.index(wanted) :], wanted])
+            self._at(name, offset, f"{wanted!r} is loaded in a circle: {circle}", "load")
+            return None
+        if wanted in self._texts:
+            return self._check(wanted, (*above, name))
+        near = difflib.get_close_matches(wanted, list(self._texts), 1)
+        advice = f"did you mean {near[0]!r}?" if near else f"only files of the package and of {_STD} can be loaded"
+        self._at(name, offset, f"there is no {wanted!r} to load", "load", advice)
+        return None
+
+    def _lint(self, name: str, tree: Any) -> None:
         for lint in tree.lint():
             if lint.short_name not in _LINTS or "Unused assignment of `_" in lint.problem:
                 continue
-            place = lint.resolved_location.span.begin
-            where = f"{name}:{place.line + 1}:{place.column + 1}"
-            self._findings.append(
-                Diagnostic(
-                    what=lint.problem.replace("due to " + name, "because of line"),
-                    where=where,
-                    severity="warning",
-                    code=lint.short_name,
-                    excerpt=excerpt(text, place.line + 1, place.column + 1),
-                )
-            )
+            place = lint.resolved_location.span.begin  # from 0, unlike everywhere else
+            what = re.sub(rf"{re.escape(name)}:(\d+)[\d:-]*", r"line \1", lint.problem)
+            what = what.replace("due to line", "because of line")
+            finding = Diagnostic(what=what, severity="warning", code=lint.short_name)
+            self._add(name, place.line + 1, place.column + 1, finding)
 
-    def _shadows(self, name: str, code: str, text: str) -> None:
-        for found in _SHADOW.finditer(code):
-            if text[found.start() : found.end()].strip() != code[found.start() : found.end()].strip():
-                continue
-            if found[0].endswith("(") and not found[0].lstrip().startswith("def"):
-                continue
-            line = code.count("\n", 0, found.start(1)) + 1
-            column = found.start(1) - code.rfind("\n", 0, found.start(1))
-            advice = "choose another name"
-            self._at(name, line, column, f"{found[1]!r} is a name of the language of packages", "shadow", advice)
+    def _shadow(self, name: str, offset: int, word: str) -> None:
+        what = f"{word!r} is a word of the language of packages; it cannot be given another meaning"
+        self._at(name, offset, what, "shadow", "choose another name")
 
     # reporting -----------------------------------------------------------------------------------
 
-    def _report(self, name: str, text: str) -> None:
-        """An error of Starlark's, in a file of the package; those in stubs and @std are ours to test."""
-        if name not in self._files:
-            return
+    def _report(self, name: str, text: str, code: str) -> None:
+        """An error of Starlark's, reduced to its message and place."""
         message, span = _MESSAGE.search(text), _SPAN.search(text)
-        what = message[1].removeprefix("Parse error: ") if message else text.strip().splitlines()[0]
+        what = message[1] if message else text.strip().partition("\n")[0]
         line, column = (int(span[1]), int(span[2])) if span else (1, 1)
-        self._at(name, line, column, what, "syntax" if "Parse error" in text else "type")
+        self._add(name, line, column, Diagnostic(what=_plain(what), code=code))
 
-    def _at(self, name: str, line: int, column: int, what: str, code: str, advice: str = "") -> None:
-        if name not in self._files:
-            return
-        where = f"{name}:{line}:{column}"
+    def _at(self, name: str, offset: int, what: str, code: str, advice: str = "") -> None:
+        line, column = position(self._texts[name], offset)
+        self._add(name, line, column, Diagnostic(what=what, next=advice, code=code))
+
+    def _add(self, name: str, line: int, column: int, finding: Diagnostic) -> None:
+        if name not in self._found:
+            return  # in @std, which is ours to test
         shown = excerpt(self._files[name], line, column)
-        finding = Diagnostic(what=what, where=where, next=advice, excerpt=shown, code=code)
-        if finding not in self._findings:
-            self._findings.append(finding)
+        finding = msgspec.structs.replace(finding, where=f"{name}:{line}:{column}", excerpt=shown)
+        self._found[name].append((line, column, finding))
 
 
-def _numbers(where: str) -> Iterable[int]:
-    return tuple(int(part) for part in where.split(":")[1:] if part.isdigit())
+def _plain(message: str) -> str:
+    """Starlark's words without those that mean nothing to the author of a package."""
+    if "must enable f-strings" in message:
+        return 'f-strings are not part of the language: write "%s" % value'
+    for words, plainer in _PLAINER:
+        message = message.replace(words, plainer)
+    return _ALTERNATIVES.sub("", message)

@@ -2,21 +2,32 @@
 
 import re
 
+_STRING = (
+    r'r?(?:"""(?:[^\\]|\\.)*?(?:"""|\Z)'
+    r"|'''(?:[^\\]|\\.)*?(?:'''|\Z)"
+    r'|"(?:[^"\\\n]|\\.)*"?'
+    r"|'(?:[^'\\\n]|\\.)*'?)"
+)
 TOKEN = re.compile(
-    r"""(?P<string>[rb]{0,2}(?:\"\"\"(?:[^\\]|\\.)*?(?:\"\"\"|\Z)|'''(?:[^\\]|\\.)*?(?:'''|\Z)"""
-    r"""|"(?:[^"\\\n]|\\.)*"?|'(?:[^'\\\n]|\\.)*'?))"""
-    r"""|(?P<comment>\#[^\n]*)|(?P<line>\n[ \t]*)|(?P<open>[\[({])|(?P<close>[\])}])"""
-    r"""|(?P<chain>\bnot\b|\blambda\b|\bif\b|\belse\b|[-+~*/%|&^.<>=!]+)|(?P<end>[,;])|(?P<word>\w+)|(?P<other>.)""",
+    rf"(?P<word>(?!r?[\"'])\w+)|(?P<string>{_STRING})"
+    r"|(?P<comment>\#[^\n]*)|(?P<join>\\\r?\n)|(?P<line>\n\ *)|(?P<open>[\[({])|(?P<close>[\])}])"
+    r"|(?P<operator>[-+~*/%|&^.<>=!]+)|(?P<end>[,;:])|(?P<other>.)",
     re.DOTALL,
 )
+_NOT_CODE = re.compile(rf"{_STRING}|\#[^\n]*", re.DOTALL)
+_VISIBLE = re.compile(r"[^\n]")
 
 
 def code_only(text: str) -> str:
     """The text with strings and comments blanked out, every other character at its place."""
-    parts = []
-    for token in TOKEN.finditer(text):
-        if token.lastgroup in ("string", "comment"):
-            parts.append("".join("\n" if char == "\n" else " " for char in token[0]))
-        else:
-            parts.append(token[0])
-    return "".join(parts)
+    return _NOT_CODE.sub(_blank, text)
+
+
+def position(text: str, offset: int) -> tuple[int, int]:
+    """Line and column of an offset, both from 1."""
+    return text.count("\n", 0, offset) + 1, offset - text.rfind("\n", 0, offset)
+
+
+def _blank(found: re.Match[str]) -> str:
+    part = found[0]
+    return _VISIBLE.sub(" ", part) if "\n" in part else " " * len(part)
