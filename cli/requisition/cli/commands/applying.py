@@ -9,7 +9,6 @@ import msgspec
 
 from requisition.cli.drawing import RunDrawing, counted, summary, tally
 from requisition.cli.output import Output, default_trust
-from requisition.cli.past import runs
 from requisition.cli.runner import run
 from requisition.cli.secrets import read_secrets
 from requisition.runtime.frames import EXIT_CODES, Request, Result
@@ -136,5 +135,6 @@ def _status_of(output: Output, root: str, *, show_diff: bool) -> Result:
 
 def _known_roots(output: Output) -> list[str]:
     """Every target root that a run of this state directory went to, in the order of their first runs."""
-    infos = runs(output.state_dir)
-    return list(dict.fromkeys(info.target_root for info in infos))
+    from requisition.cli.past import runs
+
+    return list(dict.fromkeys(info.target_root for info in runs(output.state_dir)))
