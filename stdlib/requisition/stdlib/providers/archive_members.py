@@ -6,9 +6,11 @@ compression ratio are bounded. CPython's own extraction is not used: `tarfile` f
 (CVE-2025-4517 and others), and this must be safe on every interpreter that we support.
 """
 
+import lzma
 import stat
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from posixpath import normpath
 from typing import IO, Any, BinaryIO, Literal, NamedTuple
@@ -23,6 +25,17 @@ RATIO_FLOOR = 64 << 20
 """Below this size a high ratio is harmless: sparse text compresses well."""
 
 _CHUNK = 1 << 20
+DAMAGES = (
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    OSError,
+    ValueError,
+    OverflowError,
+    RecursionError,
+)
 Kind = Literal["file", "dir", "link", "hard"]
 
 
@@ -110,15 +123,7 @@ def members(file: BinaryIO, label: str, packed: int, strip: int) -> Iterator[Mem
             yield from _zip(file, _Rules(label, packed), strip, label)
         else:
             yield from _tar(_unpacked(file, head), _Rules(label, packed), strip, label)
-    except (
-        tarfile.TarError,
-        zipfile.BadZipFile,
-        EOFError,
-        OSError,
-        ValueError,
-        OverflowError,
-        RecursionError,
-    ) as error:
+    except DAMAGES as error:
         raise ActionError(f"{label} is not a sound archive: {error}", "get it again") from error
     except (NotImplementedError, RuntimeError) as error:
         raise ActionError(f"{label} cannot be extracted: {error}", "encrypted archives are not supported") from error
@@ -128,8 +133,23 @@ def _unpacked(file: BinaryIO, head: bytes) -> Any:
     if head.startswith(b"\x28\xb5\x2f\xfd"):
         import zstandard
 
-        return zstandard.ZstdDecompressor(max_window_size=1 << 27).stream_reader(file)
+        return _Zstd(zstandard.ZstdDecompressor(max_window_size=1 << 27).stream_reader(file), zstandard.ZstdError)
     return file
+
+
+class _Zstd:
+    """A zstd stream whose damage is an OSError, as that of the other compressions."""
+
+    def __init__(self, stream: Any, damage: type[Exception]) -> None:
+        self._stream = stream
+        self._damage = damage
+
+    def read(self, size: int = -1) -> bytes:
+        try:
+            data: bytes = self._stream.read(size)
+        except self._damage as error:
+            raise OSError(str(error)) from error
+        return data
 
 
 def _tar(file: Any, rules: _Rules, strip: int, label: str) -> Iterator[Member]:
@@ -185,7 +205,12 @@ def chunks(member: Member, label: str) -> Iterator[bytes]:
     """The content of a file, exactly as long as announced."""
     left = member.size
     while member.data is not None and left > 0:
-        chunk = member.data.read(min(_CHUNK, left))
+        try:
+            chunk = member.data.read(min(_CHUNK, left))
+        except DAMAGES as error:
+            raise ActionError(
+                f"{label}: the member {member.name!r} is damaged: {error}", "get the archive again"
+            ) from error
         if not chunk:
             raise ActionError(f"{label}: the member {member.name!r} is cut short", "get the archive again")
         left -= len(chunk)
