@@ -31,7 +31,7 @@ expect() {
 }
 tree() { (cd "$1" && find . -printf '%p %y %m %U:%G %l %s\n' | LC_ALL=C sort && find . -type f -exec sha256sum {} + | LC_ALL=C sort); }
 
-printf 'Sam had this before.\n' >"$home/.plan"
+printf 'This was here before.\n' >"$home/.plan"
 mkdir -p "$home/Documents" && printf 'letters\n' >"$home/Documents/a.txt" && chmod 600 "$home/Documents/a.txt"
 tree "$home" >before
 canary="s3cr3t-$(od -An -N8 -tx1 /dev/urandom | tr -d ' \n')"
@@ -45,15 +45,15 @@ run --quiet build elsewhere -o elsewhere.yaml --root "$home"
 [ "$(grep ^checksum dotfiles.yaml)" = "$(grep ^checksum elsewhere.yaml)" ] && echo "built in another folder: the same checksum"
 
 say "2. Two people stand for it. Without them it does not run."
-run --quiet key new sam
-run --quiet key new robin
-run --quiet trust add sam "$XDG_CONFIG_HOME/requisition/keys/sam.pub" --role author
-run --quiet trust add robin "$XDG_CONFIG_HOME/requisition/keys/robin.pub" --role reviewer
+run --quiet key new author
+run --quiet key new reviewer
+run --quiet trust add author "$XDG_CONFIG_HOME/requisition/keys/author.pub" --role author
+run --quiet trust add reviewer "$XDG_CONFIG_HOME/requisition/keys/reviewer.pub" --role reviewer
 run --quiet trust require --require author=1 --require reviewer=1
-run sign dotfiles.yaml --key sam
+run sign dotfiles.yaml --key author
 expect 3 verify dotfiles.yaml
 run show dotfiles.yaml
-run sign dotfiles.yaml --key robin
+run sign dotfiles.yaml --key reviewer
 run verify dotfiles.yaml
 
 say "3. Look before: the diff of everything it would do. Then do it, then do it again."
@@ -74,13 +74,13 @@ grep -rl "$canary" "$scratch" | sed "s|$scratch/||" | grep -v '^token$' | tee fo
 
 say "6. One flipped byte, and the order is refused before its content is parsed."
 run --quiet build "$repo/examples/dotfiles" -o flipped.plan --root "$home"
-run --quiet sign flipped.plan --key sam --key robin
+run --quiet sign flipped.plan --key author --key reviewer
 printf 'X' | dd of=flipped.plan bs=1 seek=2000 conv=notrunc 2>/dev/null
 expect 3 apply flipped.plan --secret forge_token=file:token
 
 say "7. kill -9 in the middle of a run; then resume, as if nothing had happened."
 run --quiet build "$repo/examples/slow.star" -o slow.plan --root "$home"
-run --quiet sign slow.plan --key sam --key robin
+run --quiet sign slow.plan --key author --key reviewer
 plan apply slow.plan >>"$log" 2>&1 &
 for _ in $(seq 100); do [ -e "$home/notes/39.txt" ] && break; sleep 0.1; done
 pid=$(sed -n 's/.*"pid":\([0-9]*\).*/\1/p' "$scratch"/state/roots/*/lock)
