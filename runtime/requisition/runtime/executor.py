@@ -99,7 +99,7 @@ class Executor:
         self._only = only
         self._lock = threading.RLock()
         self._busy = threading.BoundedSemaphore(max(1, rules.jobs))
-        self._outside = False
+        self._outside = 0  # effects so far that may have moved anything
         self._dirty = False
 
     # phases --------------------------------------------------------------------------------------
@@ -296,6 +296,7 @@ class Executor:
 
     def _prepare(self, one: Bound, scope: Scope, host: RealHost, *, fresh: bool = False) -> Step | None:
         """Look at a node: None when it is settled (unchanged or skipped), else what is to be done."""
+        host.forget_before(self._outside)
         prospect = None if fresh or scope or self._outside else self._prospects.get(one.index)
         if prospect is not None and prospect.reusable and prospect.found is not None:
             path = one.node.slots.get("path")
@@ -370,8 +371,7 @@ class Executor:
         with self._lock:
             self._journal.note(Finished(one.index, scope, "done", kept))
             if _action(one).spec.effect == "outside":
-                self._outside = True
-                self.host.root.forget()
+                self._outside += 1
         if step.change.undo == {} and not step.change.files:
             self.ledger.unchanged(one, scope, done.left, started)  # it looked, and changed nothing
             return

@@ -64,6 +64,7 @@ class RealHost:
         self.run_id = run_id
         self.sealed = False
         self.known = known
+        self._age = 0
         self._scratch = scratch
         self._secrets = secrets
         self._facts = facts
@@ -85,6 +86,13 @@ class RealHost:
             log=self._log,
             cancelled=self._cancelled,
         )
+
+    def forget_before(self, age: int) -> None:
+        """Open directories anew when something may have moved them since. Only the thread that uses this
+        host calls it: descriptors must not be closed under a call in progress."""
+        if age != self._age:
+            self._age = age
+            self.root.forget()
 
     # observe -------------------------------------------------------------------------------------
 
