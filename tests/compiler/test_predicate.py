@@ -1,4 +1,6 @@
+from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -6,9 +8,9 @@ from hypothesis import strategies as st
 
 from requisition.compiler.predicate import MAX_DEPTH, compile_predicate
 from requisition.runtime.predicate import PredicateError, evaluate, holds
-from requisition.schemas.diagnostic import BadInput
+from requisition.schemas.diagnostic import BadInput, Diagnostic
 
-NAMES = {
+NAMES: dict[str, Any] = {
     "value": "ok then",
     "exit_code": 0,
     "stdout": "is ready\n",
@@ -17,18 +19,18 @@ NAMES = {
 }
 
 
-def decide(text):
+def decide(text: str) -> bool:
     return holds(compile_predicate(text, "a.star:3:5"), NAMES, lambda path: path == "/etc/here")
 
 
-def compiled(text):
+def compiled(text: str) -> Any:
     try:
         return compile_predicate(text, "a.star:1:1")
     except BadInput as error:
         return error
 
 
-def refusal(text):
+def refusal(text: Any) -> Diagnostic:
     with pytest.raises(BadInput) as caught:
         compile_predicate(text, "a.star:3:5")
     (finding,) = caught.value.diagnostics
@@ -51,7 +53,7 @@ def refusal(text):
         ("False", ["lit", False]),
     ],
 )
-def test_text_becomes_the_tree_of_the_architecture(text, tree):
+def test_text_becomes_the_tree_of_the_architecture(text: str, tree: list[Any]) -> None:
     assert compile_predicate(text, "") == tree
 
 
@@ -70,7 +72,7 @@ def test_text_becomes_the_tree_of_the_architecture(text, tree):
         'stdout\n  contains "ready"',
     ],
 )
-def test_the_runtime_decides_what_the_author_meant(text):
+def test_the_runtime_decides_what_the_author_meant(text: str) -> None:
     assert decide(text) is True
 
 
@@ -91,7 +93,7 @@ def test_the_runtime_decides_what_the_author_meant(text):
         ("\ta & b", 4, "unexpected &", "and"),
     ],
 )
-def test_a_mistake_is_shown_with_a_caret_and_what_was_expected(text, column, what, why):
+def test_a_mistake_is_shown_with_a_caret_and_what_was_expected(text: str, column: int, what: str, why: str) -> None:
     finding = refusal(text)
     assert what in finding.what
     assert why in finding.why
@@ -100,7 +102,7 @@ def test_a_mistake_is_shown_with_a_caret_and_what_was_expected(text, column, wha
     assert finding.next
 
 
-def test_a_long_condition_is_shown_around_the_mistake():
+def test_a_long_condition_is_shown_around_the_mistake() -> None:
     finding = refusal("a or " * 300 + "?" + " or b" * 300)
     source, caret = finding.excerpt.splitlines()
     assert source[caret.index("^")] == "?"
@@ -108,26 +110,26 @@ def test_a_long_condition_is_shown_around_the_mistake():
 
 
 @pytest.mark.parametrize("text", [5, None, ["a"], "a" * 5000])
-def test_only_short_text_is_a_condition(text):
+def test_only_short_text_is_a_condition(text: Any) -> None:
     assert "expected a condition as text" in refusal(text).what
 
 
 @pytest.mark.parametrize(
     "make", [lambda n: "not " * n + "a", lambda n: "a" + ".b" * n, lambda n: "len(" * n + "a" + ")" * n]
 )
-def test_depth_is_bounded_so_that_the_runtime_need_not_recurse_deeper(make):
+def test_depth_is_bounded_so_that_the_runtime_need_not_recurse_deeper(make: Callable[[int], str]) -> None:
     assert compile_predicate(make(MAX_DEPTH - 2), "")
     assert "nested deeper" in refusal(make(MAX_DEPTH + 1)).what
     assert "nested deeper" in refusal(make(700)).what
 
 
-def test_brackets_around_a_value_and_brackets_in_a_text_are_no_depth():
+def test_brackets_around_a_value_and_brackets_in_a_text_are_no_depth() -> None:
     assert compile_predicate("(" * 2000 + "a" + ")" * 2000, "") == ["name", "a"]
     assert compile_predicate("'" + "(" * 2000 + "'", "") == ["lit", "(" * 2000]
 
 
 @given(st.text() | st.text(alphabet="abon dtir()[]\"'\\.,=!<>0-1\n"))
-def test_any_text_gives_a_tree_or_a_finding(text):
+def test_any_text_gives_a_tree_or_a_finding(text: str) -> None:
     found = compiled(text)
     if isinstance(found, BadInput):
         assert found.diagnostics[0].where == "a.star:1:1"
@@ -154,7 +156,7 @@ texts = st.recursive(
 
 
 @given(texts)
-def test_what_the_grammar_allows_evaluates_or_says_why_not(text):
+def test_what_the_grammar_allows_evaluates_or_says_why_not(text: str) -> None:
     tree = compiled(text)
     if isinstance(tree, BadInput):
         assert "nested deeper" in str(tree)

@@ -121,7 +121,7 @@ class _Scan:
 
 
 def nesting_depth(text: str) -> tuple[int, int]:
-    """(a bound of the deepest nesting in levels, the line on which that statement starts)."""
+    """(the deepest nesting in levels, the line on which that statement starts)."""
     scan = _Scan()
     scan.run(text)
-    return -(-scan.deepest // _LEVEL), scan.where
+    return scan.deepest // _LEVEL, scan.where
