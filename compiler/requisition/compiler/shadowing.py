@@ -48,7 +48,7 @@ class _Scan:
                     self.candidates.clear()
             else:
                 self._mark(text)
-            if text != "\\\n":
+            if text != "\\\n" and (text != "\n" or not self._in_brackets()):
                 self.first = self.first or text.strip()
                 self.last = text
 
@@ -73,6 +73,9 @@ class _Scan:
                 return context.target
         return False
 
+    def _in_brackets(self) -> bool:
+        return any(context.kind not in ("statement", "lambda") for context in self.stack)
+
     def _open(self, text: str) -> None:
         if self.first == "def" and len(self.stack) == 1:
             kind = "parameters"
@@ -94,10 +97,9 @@ class _Scan:
             self.stack.pop()
         elif text == ":" and len(self.stack) == 1 and self.first in ("if", "elif", "else", "for", "def"):
             self._statement()
-        elif text in "\n;":
+        elif text in "\n;" and not self._in_brackets():
             self._leave("lambda")
-            if len(self.stack) == 1:
-                self._statement()
+            self._statement()
 
     def _leave(self, kind: str) -> None:
         while len(self.stack) > 1 and self.stack[-1].kind == kind:
