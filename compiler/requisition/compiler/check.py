@@ -15,11 +15,12 @@ from typing import Any
 import msgspec
 import starlark
 
+from requisition.compiler.bodies import copies
 from requisition.compiler.prelude import FLOW, GLOBALS
 from requisition.compiler.scripterror import excerpt
 from requisition.compiler.shadowing import RESERVED, shadowing
 from requisition.compiler.stubs import callable_names, stub_name, stubs
-from requisition.compiler.tokens import code_only, position
+from requisition.compiler.tokens import code_only, position, unclosed
 from requisition.schemas.diagnostic import Diagnostic
 from requisition.stdlib.spec import ActionSpec
 
@@ -37,6 +38,7 @@ _PLAINER = (
     ("[typing.Never, typing.Never]", ""),
 )
 _MESSAGE = re.compile(r"^error: (.*?)$", re.MULTILINE)
+_SHOWN = re.compile(r"^\d+ +\|", re.MULTILINE)
 _SPAN = re.compile(r"^ *--> .+?:(\d+):(\d+)", re.MULTILINE)
 _LIBRARIES = ("StructType", "RecordType", "EnumType", "Map", "Filter", "Partial", "Json", "Typing", "CallStack")
 _STD = "@std//"
@@ -77,7 +79,7 @@ class _Checker:
         try:
             tree = starlark.parse(name, text, self._dialect)
         except starlark.StarlarkError as error:
-            self._report(name, str(error), "syntax")
+            self._syntax(name, str(error))
             return None
         code = code_only(text)
         interfaces = {"@plan": self._stubs}
@@ -90,20 +92,29 @@ class _Checker:
             word = _FIELD.match(code, offset)
             assert word is not None
             self._shadow(name, offset, word[0])
-        self._interfaces[name] = self._interface(name, self._rewritten(name, text, code), interfaces)
+        self._interfaces[name] = self._interface(name, *self._rewritten(name, text, code), interfaces)
         return self._interfaces[name]
 
-    def _interface(self, name: str, text: str, interfaces: Mapping[str, Any]) -> Any:
-        tree = starlark.parse(name, text, self._dialect)
+    def _interface(self, name: str, text: str, load: str, interfaces: Mapping[str, Any]) -> Any:
+        copied = copies(text)
+        tree = starlark.parse(name, text + copied.functions + load, self._dialect)
         errors, interface, _ = tree.typecheck(self._globals, dict(interfaces))
+        lines = text.count("\n")
         for error in errors:
-            self._report(name, str(error), "type")
+            what, line, column = _said(str(error))
+            if line <= lines:
+                self._add(name, line, column, Diagnostic(what=what, code="type"))
+            elif not what.startswith("Variable "):  # variables around a lambda are unknown to its copy
+                place = copied.origin(line - lines, column)
+                if place is not None:
+                    self._add(name, *place, Diagnostic(what=what, code="type"))
         return interface
 
     # calls of plan -------------------------------------------------------------------------------
 
-    def _rewritten(self, name: str, text: str, code: str) -> str:
-        """`plan.file.copy` becomes `plan_file_copy` wherever it is code; unknown actions are reported."""
+    def _rewritten(self, name: str, text: str, code: str) -> tuple[str, str]:
+        """`plan.file.copy` becomes `plan_file_copy` wherever it is code; unknown actions are reported.
+        Returns that text, and the statement that loads the stubs."""
         parts: list[str] = []
         end, used = 0, set[str]()
         for found in _PLAN.finditer(code):
@@ -113,15 +124,13 @@ class _Checker:
                 self._unknown(name, found.start(), [field[0] for field in fields[:2]])
                 continue
             stub, stop = known
-            gap = code[found.start() + len(stub) : stop] if stop - found.start() > len(stub) else ""
-            parts += [text[end : found.start()], stub, re.sub(r"[^\n]", " ", gap)]
+            parts += [text[end : found.start()], stub, _gap(code[found.start() : stop], len(stub))]
             end = stop
             used.add(stub)
         used.update(_SPOKEN.findall(code))
         parts.append(text[end:])
-        if used:
-            parts.append(f'\nload("@plan", {", ".join(sorted(map(repr, used)))})\n')
-        return "".join(parts)
+        load = f'load("@plan", {", ".join(sorted(map(repr, used)))})\n' if used else ""
+        return "".join(parts) + "\n", load
 
     def _known(self, fields: list[re.Match[str]]) -> tuple[str, int] | None:
         """(the stub, where its name ends in the text) of an action or flow function."""
@@ -156,7 +165,8 @@ class _Checker:
             return None
         if wanted in self._texts:
             return self._check(wanted, (*above, name))
-        near = difflib.get_close_matches(wanted, list(self._texts), 1)
+        known = [other for other in self._texts if other != name]
+        near = [_STD + wanted] if _STD + wanted in known else difflib.get_close_matches(wanted, known, 1)
         advice = f"did you mean {near[0]!r}?" if near else f"only files of the package and of {_STD} can be loaded"
         self._at(name, offset, f"there is no {wanted!r} to load", "load", advice)
         return None
@@ -177,12 +187,16 @@ class _Checker:
 
     # reporting -----------------------------------------------------------------------------------
 
-    def _report(self, name: str, text: str, code: str) -> None:
-        """An error of Starlark's, reduced to its message and place."""
-        message, span = _MESSAGE.search(text), _SPAN.search(text)
-        what = message[1] if message else text.strip().partition("\n")[0]
-        line, column = (int(span[1]), int(span[2])) if span else (1, 1)
-        self._add(name, line, column, Diagnostic(what=_plain(what), code=code))
+    def _syntax(self, name: str, report: str) -> None:
+        what, line, column = _said(report)
+        text = self._texts[name]
+        if _SHOWN.search(report) is None:  # Starlark met the end of the file, and says 1:1
+            opened = unclosed(code_only(text))
+            offset = len(text.rstrip()) if opened is None else opened
+            what = "the file ends too early" if opened is None else f"this {text[opened]} is never closed"
+            self._at(name, offset, what, "syntax")
+        else:
+            self._add(name, line, column, Diagnostic(what=what, code="syntax"))
 
     def _at(self, name: str, offset: int, what: str, code: str, advice: str = "") -> None:
         line, column = position(self._texts[name], offset)
@@ -194,6 +208,19 @@ class _Checker:
         shown = excerpt(self._files[name], line, column)
         finding = msgspec.structs.replace(finding, where=f"{name}:{line}:{column}", excerpt=shown)
         self._found[name].append((line, column, finding))
+
+
+def _said(report: str) -> tuple[str, int, int]:
+    """Starlark's report of an error, reduced to its message, line and column."""
+    message, span = _MESSAGE.search(report), _SPAN.search(report)
+    what = _plain(message[1] if message else report.strip().partition("\n")[0])
+    return (what, int(span[1]), int(span[2])) if span else (what, 1, 1)
+
+
+def _gap(said: str, length: int) -> str:
+    """What follows a stub's name so that all after it stays in its place."""
+    lines = said.splitlines(keepends=True)
+    return " " * (len(said) - length) if len(lines) == 1 else "\n" * (len(lines) - 1) + " " * len(lines[-1])
 
 
 def _plain(message: str) -> str:

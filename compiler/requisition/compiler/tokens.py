@@ -15,6 +15,7 @@ TOKEN = re.compile(
     re.DOTALL,
 )
 _NOT_CODE = re.compile(rf"{_STRING}|\#[^\n]*", re.DOTALL)
+_BRACKET = re.compile(r"[\[\](){}]")
 _VISIBLE = re.compile(r"[^\n]")
 
 
@@ -26,6 +27,17 @@ def code_only(text: str) -> str:
 def position(text: str, offset: int) -> tuple[int, int]:
     """Line and column of an offset, both from 1."""
     return text.count("\n", 0, offset) + 1, offset - text.rfind("\n", 0, offset)
+
+
+def unclosed(code: str) -> int | None:
+    """The offset of the innermost bracket that is never closed, in text without strings and comments."""
+    opened: list[int] = []
+    for found in _BRACKET.finditer(code):
+        if found[0] in "[({":
+            opened.append(found.start())
+        elif opened:
+            opened.pop()
+    return opened[-1] if opened else None
 
 
 def _blank(found: re.Match[str]) -> str:
