@@ -4,6 +4,7 @@ It is started with nothing (no environment, no arguments, `/` as its folder), re
 writes one reply to stdout. A hostile script can at worst end this process.
 """
 
+import gc
 import os
 import resource
 import sys
@@ -14,10 +15,10 @@ import msgspec
 from msgspec import Struct
 
 from requisition.compiler.evaluate import Job, ScriptError, evaluate
-from requisition.compiler.recording import Recording
 from requisition.schemas.diagnostic import Diagnostic
 
 STACK_BYTES = 256 << 20
+_GRACE = 2  # seconds; a loop is stopped at its line before, a builtin is not
 
 
 class Task(Struct):
@@ -25,7 +26,6 @@ class Task(Struct):
 
     job: Job
     check_only: bool
-    cpu_seconds: int
     memory_bytes: int
 
 
@@ -33,12 +33,13 @@ class Reply(Struct):
     """What came of it: findings of the check, a recording, or Starlark's report of an error."""
 
     findings: list[Diagnostic] = []
-    recording: Recording | None = None
+    recording: msgspec.Raw = msgspec.Raw(b"null")
     error: str = ""
 
 
 def main() -> None:
     """Entry point."""
+    gc.disable()  # a short life; what it makes, it keeps
     task = msgspec.msgpack.decode(sys.stdin.buffer.read(), type=Task)
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
@@ -50,14 +51,14 @@ def main() -> None:
     worker.join()
     if not replies:
         sys.exit(70)
-    out.write(msgspec.msgpack.encode(replies[0]))
+    out.write(msgspec.json.encode(replies[0]))
     out.close()
 
 
 def _limit(task: Task) -> None:
     for kind, value in (
         (resource.RLIMIT_CORE, 0),
-        (resource.RLIMIT_CPU, task.cpu_seconds),
+        (resource.RLIMIT_CPU, task.job.cpu_seconds + _GRACE),
         (resource.RLIMIT_AS, task.memory_bytes),
         (resource.RLIMIT_NOFILE, 64),
         (resource.RLIMIT_FSIZE, 0),
@@ -72,13 +73,13 @@ def _work(task: Task) -> Reply:
         findings = _check(task)
         if task.check_only or any(one.severity == "error" for one in findings):
             return Reply(findings)
-        return Reply(findings, evaluate(task.job))
+        return Reply(findings, msgspec.Raw(evaluate(task.job)))
     except ScriptError as error:
-        return Reply([], None, error.text)
+        return Reply([], error=error.text)
     except MemoryError:
-        return Reply([], None, "error: out of memory")
+        return Reply([], error="error: out of memory")
     except BaseException as error:  # noqa: BLE001  (a Rust panic is a BaseException; it becomes a report)
-        return Reply([], None, f"error: the evaluator failed: {_described(error)}")
+        return Reply([], error=f"error: the evaluator failed: {_described(error)}")
 
 
 def _check(task: Task) -> list[Diagnostic]:

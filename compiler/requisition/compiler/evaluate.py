@@ -4,7 +4,7 @@ Every file is a module of its own, frozen once evaluated; `plan` and its compani
 before its own text, so that they are global everywhere and line numbers stay true.
 """
 
-import threading
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,7 +12,7 @@ import starlark
 from msgspec import Struct
 
 from requisition.compiler.prelude import CALLABLES, GLOBALS
-from requisition.compiler.recording import Recorder, Recording
+from requisition.compiler.recording import Recorder
 
 _LIBRARIES = (
     "StructType",
@@ -35,9 +35,10 @@ class Job(Struct):
     prelude: str
     phases: list[tuple[str, str]]
     facts: dict[str, Any]
-    wall_seconds: float
+    cpu_seconds: int
     call_depth: int
     nodes: int
+    order_bytes: int
 
 
 class ScriptError(Exception):
@@ -48,8 +49,8 @@ class ScriptError(Exception):
         self.text = text
 
 
-def evaluate(job: Job) -> Recording:
-    """Run every phase function. Raises ScriptError."""
+def evaluate(job: Job) -> bytes:
+    """Run every phase function; what they recorded, for `read_recording`. Raises ScriptError."""
     return _Evaluation(job).run()
 
 
@@ -58,17 +59,13 @@ class _Evaluation:
         self._job = job
         self._dialect = starlark.Dialect.extended()
         self._globals = starlark.Globals.extended_by([getattr(starlark.LibraryExtension, name) for name in _LIBRARIES])
-        self._recorder = Recorder(job.nodes)
-        self._stop = threading.Event()
-        self._options = starlark.EvalOptions(check_cancelled=self._stop.is_set, max_callstack_size=job.call_depth)
+        self._recorder = Recorder(job.nodes, job.order_bytes)
+        self._options = starlark.EvalOptions(check_cancelled=self._late, max_callstack_size=job.call_depth)
         self._modules: dict[str, starlark.FrozenModule] = {}
         self._loading: list[str] = []
         self._loader = starlark.FileLoader(self._load)
 
-    def run(self) -> Recording:
-        timer = threading.Timer(self._job.wall_seconds, self._stop.set)
-        timer.daemon = True
-        timer.start()
+    def run(self) -> bytes:
         try:
             self._modules["@prelude"] = self._prelude()
             for name, script in self._job.phases:
@@ -76,11 +73,13 @@ class _Evaluation:
                 self._phase(name, script)
                 self._recorder.end_phase()
         except starlark.StarlarkError as error:
-            late = "\nerror: it took too long" if self._stop.is_set() else ""
+            late = "\nerror: it took too long" if self._late() else ""
             raise ScriptError(str(error) + late) from error
-        finally:
-            timer.cancel()
-        return self._recorder.recording
+        return self._recorder.written()
+
+    def _late(self) -> bool:
+        """Processor time, which unlike the wall's does not depend on what else the machine does."""
+        return time.process_time() > self._job.cpu_seconds
 
     def _prelude(self) -> starlark.FrozenModule:
         module = starlark.Module()

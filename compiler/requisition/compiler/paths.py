@@ -1,20 +1,23 @@
-"""Order among nodes of a phase that touch the same paths: computed in one pass, near-linear.
+"""Order among the nodes of a phase that touch the same paths: as written, computed in one pass.
 
-a path that another node writes      wait for it; two nodes that both claim it are an error, unless one
-                                     waits for the other anyway or they say exactly the same
-a path below one that is written     wait for the nearest such node (its directory)
-removing or moving a directory       wait for everything below
-writing what another node reads      wait for the reader
+a path that another node wrote          wait for it; two nodes that both claim it are an error, unless one
+                                        waits for the other anyway or they say exactly the same
+a path below one that was written       wait for the nearest such node (its directory)
+writing what another node read          wait for the reader
+writing above what others touched       wait for all of them
+
+The last rule visits each node below once: from then on the later node stands for all of them, so that the
+whole is near-linear, and a path below waits for it too.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from msgspec import Struct
 
 from requisition.schemas.diagnostic import BadInput, Diagnostic
 
 
-class Use(Struct, frozen=True):
+class Use(Struct, frozen=True, gc=False):
     """One path slot of a node."""
 
     path: str
@@ -29,63 +32,67 @@ class PathOrder:
         self._writer: dict[str, int] = {}
         self._claimed: dict[str, int] = {}
         self._readers: dict[str, list[int]] = {}
-        self._children: dict[str, list[str]] = {}
-        self._listed: set[str] = set()
+        self._children: dict[str, set[str]] = {}
 
     def add(self, node: int, uses: Iterable[Use]) -> tuple[set[int], list[int]]:
         """(nodes to wait for, earlier claimants of the same path)."""
         needs: set[int] = set()
         clashes: list[int] = []
         for use in uses:
-            self._look_up(use.path, needs)
-            if use.writes:
-                needs.update(self._readers.pop(use.path, ()))
-                if not use.claims:
-                    needs.update(self._below(use.path))
-                if use.claims and use.path in self._claimed:
-                    clashes.append(self._claimed[use.path])
-                self._write(use, node)
+            path = use.path
+            nearest = self._nearest(path)
+            if nearest >= 0:
+                needs.add(nearest)
+            if not use.writes:
+                self._readers.setdefault(path, []).append(node)
+                self._list(path)
+                continue
+            needs.update(self._readers.pop(path, ()))
+            if path in self._children:
+                self._take_over(path, needs, use.claims)
+            if not use.claims:
+                self._claimed.pop(path, None)
             else:
-                self._readers.setdefault(use.path, []).append(node)
+                if path in self._claimed:
+                    clashes.append(self._claimed[path])
+                self._claimed[path] = node
+            if path not in self._writer:
+                self._list(path)
+            self._writer[path] = node
         needs.discard(node)
         return needs, clashes
 
-    def _look_up(self, path: str, needs: set[int]) -> None:
-        """The node at the path, or at the nearest parent that a node writes."""
+    def _nearest(self, path: str) -> int:
+        """The node that wrote the path, or else the nearest parent; -1 when none did."""
+        writer = self._writer
         while path:
-            found = self._writer.get(path)
-            if found is not None:
-                needs.add(found)
-                return
-            path = path.rpartition("/")[0]
+            if path in writer:
+                return writer[path]
+            path = path[: path.rfind("/")]
+        return writer.get("/", -1)
 
-    def _write(self, use: Use, node: int) -> None:
-        self._writer[use.path] = node
-        if use.claims:
-            self._claimed[use.path] = node
-        else:
-            self._claimed.pop(use.path, None)
-        path = use.path
-        if path in self._listed:
-            return
-        while path:
-            self._listed.add(path)
-            parent = path.rpartition("/")[0]
-            siblings = self._children.get(parent)
-            if siblings is not None:
-                siblings.append(path)
+    def _list(self, path: str) -> None:
+        """Make the path known to the folders above it."""
+        while path and path != "/":
+            parent = path[: path.rfind("/")] or "/"
+            below = self._children.get(parent)
+            if below is not None:
+                below.add(path)
                 return
-            self._children[parent] = [path]
-            path = parent if parent not in self._listed else ""
+            self._children[parent] = {path}
+            path = parent
 
-    def _below(self, path: str) -> Iterator[int]:
-        pending = list(self._children.get(path, ()))
+    def _take_over(self, path: str, needs: set[int], claims: bool) -> None:
+        """Wait for everything below, and forget it: whoever comes later finds the node that waited."""
+        pending = list(self._children.pop(path))
         while pending:
             inner = pending.pop()
             if inner in self._writer:
-                yield self._writer[inner]
-            yield from self._readers.get(inner, ())
-            pending.extend(self._children.get(inner, ()))
+                needs.add(self._writer.pop(inner))
+            needs.update(self._readers.pop(inner, ()))
+            if not claims:
+                self._claimed.pop(inner, None)
+            pending.extend(self._children.pop(inner, ()))
 
 
 def clash(path_owner: str, other: str, where: str, other_where: str) -> BadInput:

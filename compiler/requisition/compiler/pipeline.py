@@ -130,7 +130,7 @@ def _build_package(package: Package, request: BuildRequest, catalogue: Catalogue
     name = "/".join([*outer, package.manifest.name])
     linker = Linker(name, recording, catalogue, inputs, origins, written)
     parts = Parts(linker.link(), inputs.inputs(), inputs.places(), collisions, warnings=[*findings, *said])
-    parts.secrets = _secrets(package, recording, linker.secrets)
+    parts.secrets = _secrets(package, recording, parts.linked.secrets)
     parts.layers = [layer.name for layer in package.manifest.layers] if recording.layers else []
     return _with_nested(parts, package, recording, request, catalogue, (*outer, package.manifest.name))
 
@@ -154,9 +154,10 @@ def _job(package: Package, limits: Limits, catalogue: Catalogue) -> Job:
             "distro": facts.platform.distro,
             "arch": facts.platform.arch,
         },
-        limits.wall_seconds,
+        limits.cpu_seconds,
         limits.call_depth,
         limits.nodes,
+        limits.order_bytes,
     )
 
 

@@ -55,12 +55,11 @@ def function_name(action: str) -> str:
 def _function(spec: ActionSpec) -> str:
     parameters = [slot.name if slot.required else f"{slot.name} = None" for slot in spec.slots]
     parameters += ["*", *(f"{name} = None" for name in EVERY_CALL)]
-    slots = ", ".join(f'"{slot.name}": {slot.name}' for slot in spec.slots)
+    recorded = ", ".join([_literal(spec.name), f"[{', '.join(slot.name for slot in spec.slots)}]", *EVERY_CALL])
     made = ", ".join(f"{o.name} = struct(_ref = n, _output = {_literal(o.name)})" for o in spec.outputs)
     return (
         f"def {function_name(spec.name)}({', '.join(parameters)}):\n"
-        f"    n = _emit(json.encode([{_literal(spec.name)}, {{{slots}}}, "
-        f"_extra({', '.join(EVERY_CALL)}), call_stack(strip_frames = 1)]))\n"
+        f"    n = _emit(json.encode([{recorded}, _here(call_stack(strip_frames = 1))]))\n"
         f"    return struct(_ref = n{', ' if made else ''}{made})\n"
     )
 

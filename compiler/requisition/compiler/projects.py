@@ -128,7 +128,7 @@ def _calls(
             if folder not in made:
                 made.add(folder)
                 mkdir = {"path": folder, "mode": modes.get(folder, 0o755)}
-                yield Call("file.mkdir", mkdir, asked.phase, asked.location), one.project, one.layer
+                yield _call("file.mkdir", mkdir, asked), one.project, one.layer
         slots: dict[str, Any] = {"source": one.path, "path": one.target}
         action = "file.copy"
         if one.target in modes:
@@ -137,7 +137,11 @@ def _calls(
             action, slots = "template.render", {**slots, "data": data}
         elif checkout:
             action, slots = "file.link", {"target": f"{checkout.rstrip('/')}/{one.path}", "path": one.target}
-        yield Call(action, slots, asked.phase, asked.location), one.project, one.layer
+        yield _call(action, slots, asked), one.project, one.layer
+
+
+def _call(action: str, slots: dict[str, Any], asked: LayersCall) -> Call:
+    return Call(action, slots, None, None, None, None, None, asked.location, asked.phase)
 
 
 def _folders(target: str) -> list[str]:

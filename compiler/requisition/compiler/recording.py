@@ -1,7 +1,8 @@
 """What an evaluation records: calls in the order they were made, phases, and what was said.
 
-The recorder lives in the evaluation child, behind the callables of the prelude; the records travel to the
-parent, which links them. Numbers of calls are positions; -1 is nobody.
+The recorder lives in the evaluation child, behind the callables of the prelude. A call arrives as one JSON
+text and stays text until the parent decodes the whole recording at once: a callable costs microseconds,
+and a large package makes a hundred thousand calls. Numbers of calls are positions; -1 is nobody.
 """
 
 import re
@@ -10,29 +11,55 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-_FRAME = re.compile(r"^  \* (.+?):(\d+), in ", re.MULTILINE)
+from requisition.schemas.document import PhaseKind
+
 _PROMISE_TEXT = re.compile(r"struct\(_(ref|item|secret)=")
+_STACK_END = '\\n"]'
+_OUTSIDE = "plan calls belong into a phase function: def install(package, phase)"
 
 
 class Call(Struct, array_like=True):
-    """One `plan.*` call. `phase` indexes `Recording.phases`."""
+    """One `plan.*` call, as the prelude writes it. An action's slots stand in the order of its catalogue entry;
+    those of flow nodes, and of calls that layers make, have names. `phase` indexes `Recording.phases`."""
 
     action: str
-    slots: dict[str, Any]
-    phase: int
+    slots: list[Any] | dict[str, Any]
+    after: Any
+    retry: Any
+    on_conflict: Any
+    id: Any
+    note: Any
     location: str
-    extra: dict[str, Any] | None = None
+    phase: int = -1
     elevate: bool = False
-    bodies: list[tuple[str, str, int]] = []
+    bodies: tuple["Body", ...] = ()
+
+
+class Body(Struct, array_like=True, frozen=True):
+    """A body of a flow node: `body`, `case` or `default`, its predicate, and the phase it became."""
+
+    owner: int
+    kind: str
+    predicate: Any
+    phase: int
+
+
+class Span(Struct, array_like=True, frozen=True):
+    """From this call on, calls belong to this phase, elevated or not."""
+
+    first: int
+    phase: int
+    elevate: bool
 
 
 class PhaseRecord(Struct, array_like=True):
     """One phase or body: `owner` is the call that runs it, or -1."""
 
     name: str
-    kind: str
+    kind: PhaseKind
     owner: int = -1
     retry: dict[str, Any] | None = None
+    retry_location: str = ""
     compensate: int = -1
 
 
@@ -66,6 +93,8 @@ class Recording(Struct):
     """Everything."""
 
     calls: list[Call] = []
+    spans: list[Span] = []
+    bodies: list[Body] = []
     phases: list[PhaseRecord] = []
     nested: list[Nested] = []
     layers: list[LayersCall] = []
@@ -78,98 +107,47 @@ class ScriptProblem(Exception):
     """A call that cannot be recorded: told to the author with the call's own place."""
 
 
-class Recorder:
-    """Receives the prelude's callbacks; every text argument is JSON or a call stack."""
+def read_recording(data: bytes | msgspec.Raw) -> Recording:
+    """The recording that a recorder wrote, each call told its phase and bodies."""
+    found = msgspec.json.decode(data, type=Recording)
+    ends = [span.first for span in found.spans[1:]] + [len(found.calls)]
+    for span, end in zip(found.spans, ends, strict=False):
+        for call in found.calls[span.first : end]:
+            call.phase = span.phase
+            call.elevate = span.elevate
+    for body in found.bodies:
+        call = found.calls[body.owner]
+        call.bodies = (*call.bodies, body)
+    return found
 
-    def __init__(self, limit: int) -> None:
-        self.recording = Recording()
-        self._limit = limit
+
+class Recorder:
+    """Receives the prelude's callbacks."""
+
+    def __init__(self, max_calls: int, max_bytes: int) -> None:
+        self._max_calls = max_calls
+        self._room = self._max_bytes = max_bytes
+        self._texts: list[str] = []
+        self._rest = Recording()
         self._open: list[int] = []
         self._elevated = 0
-        self._decode = msgspec.json.Decoder().decode
 
     def start_phase(self, name: str) -> None:
         """Calls now belong to this forward phase."""
-        self.recording.phases.append(PhaseRecord(name, "forward"))
-        self._open = [len(self.recording.phases) - 1]
+        self._rest.phases.append(PhaseRecord(name, "forward"))
+        self._open = [len(self._rest.phases) - 1]
+        self._elevated = 0
+        self._turn()
 
     def end_phase(self) -> None:
         """Calls belong nowhere until the next phase."""
         self._open = []
 
-    # callbacks -----------------------------------------------------------------------------------
-
-    def _emit(self, text: str) -> int:
-        action, slots, extra, stack = self._decode(text)
-        self._check_text(text)
-        return self._record(action, slots, extra, stack)
-
-    def _record(self, action: str, slots: dict[str, Any], extra: dict[str, Any] | None, stack: str) -> int:
-        calls = self.recording.calls
-        if not self._open:
-            raise ScriptProblem("plan calls belong into a phase function: def install(package, phase)")
-        if len(calls) >= self._limit:
-            raise ScriptProblem(f"more than {self._limit} nodes")
-        calls.append(Call(action, slots, self._open[-1], location(stack), extra, self._elevated > 0))
-        return len(calls) - 1
-
-    @staticmethod
-    def _check_text(text: str) -> None:
-        if "struct(_" in text and _PROMISE_TEXT.search(text):
-            raise ScriptProblem(
-                "a promise was put into text: its value is only known when the order runs. "
-                "Give the promise itself, or let plan.template.render make the text"
-            )
-
-    def _begin(self, action: str, stack: str) -> int:
-        return self._record(action, {}, None, stack)
-
-    def _open_body(self, owner: int, kind: str, predicate: str) -> None:
-        if not self._open:
-            raise ScriptProblem("plan calls belong into a phase function: def install(package, phase)")
-        phases = self.recording.phases
-        phases.append(PhaseRecord(kind, "compensation" if owner < 0 else "body", owner))
-        number = len(phases) - 1
-        if owner < 0:
-            phases[self._open[-1]].compensate = number
-        else:
-            call = self.recording.calls[owner]
-            call.bodies = [*call.bodies, (kind, predicate, number)]
-        self._open.append(number)
-
-    def _close(self) -> None:
-        self._open.pop()
-
-    def _end(self, number: int, text: str) -> None:
-        self._check_text(text)
-        call = self.recording.calls[number]
-        call.slots, call.extra = self._decode(text)
-
-    def _elevated_changes(self, on: bool) -> None:
-        self._elevated += 1 if on else -1
-
-    def _pin(self, path: str, stack: str) -> None:
-        self.recording.pinned.append((path, location(stack)))
-
-    def _use_secret(self, name: str, stack: str) -> None:
-        self.recording.secrets.append((name, location(stack)))
-
-    def _nest(self, path: str, options: str, stack: str) -> None:
-        if len(self._open) != 1:
-            raise ScriptProblem("plan.deploy stands in a phase function, not in a body")
-        self.recording.nested.append(Nested(path, self._open[0], self._decode(options), location(stack)))
-
-    def _layers(self, options: str, stack: str) -> None:
-        if len(self._open) != 1:
-            raise ScriptProblem("plan.projects stands in a phase function, not in a body")
-        place = len(self.recording.calls)
-        self.recording.layers.append(LayersCall(place, self._open[0], self._decode(options), location(stack)))
-
-    def _say(self, kind: str, text: str, stack: str) -> None:
-        self.recording.said.append(Said(kind, text, location(stack)))
-
-    def _phase_retry(self, policy: str, _stack: str) -> None:
-        self.recording.phases[self._open[-1]].retry = self._decode(policy)
+    def written(self) -> bytes:
+        """The recording as JSON, for `read_recording`."""
+        rest = msgspec.structs.asdict(self._rest)
+        calls = msgspec.Raw(b"[" + ",".join(self._texts).encode() + b"]")
+        return msgspec.json.encode({**rest, "calls": calls})
 
     def callables(self) -> dict[str, Any]:
         """Callback by its name in the prelude."""
@@ -188,13 +166,121 @@ class Recorder:
             "_phase_retry": self._phase_retry,
         }
 
+    # calls ---------------------------------------------------------------------------------------
+
+    def _emit(self, text: str) -> int:
+        if not self._open:
+            raise ScriptProblem(_OUTSIDE)
+        texts = self._texts
+        if len(texts) >= self._max_calls:
+            raise ScriptProblem(f"more than {self._max_calls} nodes")
+        self._take(text)
+        texts.append(_seen_through(text) if text.endswith(_STACK_END) else text)
+        return len(texts) - 1
+
+    def _begin(self) -> int:
+        """A flow node, whose bodies come before the rest of it is known."""
+        return self._emit('["",[],null,null,null,null,null,""]')
+
+    def _end(self, number: int, text: str) -> None:
+        self._take(text)
+        self._texts[number] = _seen_through(text) if text.endswith(_STACK_END) else text
+
+    def _take(self, text: str) -> None:
+        self._room -= len(text)
+        if self._room < 0:
+            raise ScriptProblem(f"what the scripts ask for is larger than {self._max_bytes} bytes")
+        if "struct(_" in text and _PROMISE_TEXT.search(text):
+            raise ScriptProblem(
+                "a promise was put into text: its value is only known when the order runs. "
+                "Give the promise itself, or let plan.template.render make the text"
+            )
+
+    # phases and bodies ---------------------------------------------------------------------------
+
+    def _turn(self) -> None:
+        self._rest.spans.append(Span(len(self._texts), self._open[-1], self._elevated > 0))
+
+    def _open_body(self, owner: int, kind: str, predicate: Any) -> None:
+        phases = self._rest.phases
+        number = len(phases)
+        if owner >= 0:
+            self._rest.bodies.append(Body(owner, kind, predicate, number))
+        else:
+            outer = phases[self._phase_in_hand("phase.compensate")]
+            if outer.compensate >= 0:
+                raise ScriptProblem("the phase has a compensation already")
+            outer.compensate = number
+        phases.append(PhaseRecord(kind, "body" if owner >= 0 else "compensation", owner))
+        self._open.append(number)
+        self._turn()
+
+    def _close(self) -> None:
+        self._open.pop()
+        self._turn()
+
+    def _elevated_changes(self, on: bool) -> None:
+        self._phase_or_body()
+        self._elevated += 1 if on else -1
+        self._turn()
+
+    def _phase_retry(self, policy: str, where: str) -> None:
+        phase = self._rest.phases[self._phase_in_hand("phase.retry")]
+        phase.retry, phase.retry_location = msgspec.json.decode(policy), location(where)
+
+    def _phase_or_body(self) -> int:
+        if not self._open:
+            raise ScriptProblem(_OUTSIDE)
+        return self._open[-1]
+
+    def _phase_in_hand(self, what: str) -> int:
+        """The forward phase, for what has no meaning in a body."""
+        phase = self._phase_or_body()
+        if len(self._open) != 1:
+            raise ScriptProblem(f"{what} stands in a phase function, not in a body")
+        return phase
+
+    # the rest ------------------------------------------------------------------------------------
+
+    def _pin(self, path: str, where: str) -> None:
+        self._take(path)
+        self._rest.pinned.append((path, location(where)))
+
+    def _use_secret(self, name: str, where: str) -> None:
+        self._take(name)
+        self._rest.secrets.append((name, location(where)))
+
+    def _nest(self, path: str, options: str, where: str) -> None:
+        phase = self._phase_in_hand("plan.deploy")
+        if any(nested.path == path for nested in self._rest.nested):
+            raise ScriptProblem(f"the package {path!r} is deployed twice")
+        self._rest.nested.append(Nested(path, phase, msgspec.json.decode(options), location(where)))
+
+    def _layers(self, options: str, where: str) -> None:
+        phase = self._phase_in_hand("plan.projects")
+        self._take(options)
+        place = len(self._texts)
+        self._rest.layers.append(LayersCall(place, phase, msgspec.json.decode(options), location(where)))
+
+    def _say(self, kind: str, text: str, where: str) -> None:
+        self._take(text)
+        self._rest.said.append(Said(kind, text, location(where)))
+
+
+def _seen_through(text: str) -> str:
+    """A call that a library made, and whose location is therefore a whole stack: with the author's own frame."""
+    call = msgspec.json.decode(text)
+    call[-1] = location(call[-1])
+    return msgspec.json.encode(call).decode()
+
 
 def location(stack: str) -> str:
-    """`file:line` of the innermost frame that is the author's own."""
+    """`file:line` of the innermost frame that is the author's own; a text that is no stack is one already."""
+    if not stack.startswith("Traceback"):
+        return stack
     end = len(stack)
     while (at := stack.rfind("\n  * ", 0, end)) >= 0:
         end = at
         if stack[at + 5] != "@":
-            line_end = stack.find(", in ", at)
-            return stack[at + 5 : line_end]
+            return stack[at + 5 : stack.find(", in ", at)]
     return ""

@@ -12,9 +12,10 @@ from requisition.schemas.document import Order, Platform
 class Limits(Struct, frozen=True):
     """Bounds of an evaluation: what a package may cost before it is refused."""
 
-    cpu_seconds: int = 60
+    cpu_seconds: int = 10
     wall_seconds: float = 60.0
     memory_bytes: int = 2 << 30
+    order_bytes: int = 256 << 20
     call_depth: int = 200
     nodes: int = 500_000
     script_bytes: int = 8 << 20

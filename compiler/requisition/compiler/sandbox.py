@@ -10,12 +10,11 @@ import msgspec
 from requisition.compiler.child import Reply, Task
 from requisition.compiler.evaluate import Job
 from requisition.compiler.prelude import function_name
-from requisition.compiler.recording import Recording
+from requisition.compiler.recording import Recording, read_recording
 from requisition.compiler.request import Limits
 from requisition.compiler.scripterror import diagnose
 from requisition.schemas.diagnostic import BadInput, Diagnostic
 
-_GRACE = 5.0
 _DEATHS = {
     signal.SIGSEGV: "it crashed the evaluator",
     signal.SIGABRT: "it ran out of memory",
@@ -30,7 +29,7 @@ def run_child(
 ) -> tuple[list[Diagnostic], Recording | None]:
     """(findings of the check, the recording unless it was not evaluated). Raises BadInput when a script
     fails, exceeds its bounds, or kills the evaluator."""
-    task = Task(job, check_only, limits.cpu_seconds, limits.memory_bytes)
+    task = Task(job, check_only, limits.memory_bytes)
     try:
         done = subprocess.run(
             [sys.executable, "-I", "-m", "requisition.compiler.child"],
@@ -38,18 +37,20 @@ def run_child(
             capture_output=True,
             env={},
             cwd="/",
-            timeout=limits.wall_seconds + _GRACE,
+            timeout=limits.wall_seconds,
             check=False,
         )
     except subprocess.TimeoutExpired as error:
         raise _died("it took too long", job) from error
     if done.returncode or not done.stdout:
         raise _died(_reason(done.returncode, done.stderr), job)
-    reply = msgspec.msgpack.decode(done.stdout, type=Reply)
+    reply = msgspec.json.decode(done.stdout, type=Reply)
     if reply.error:
         names = {function_name(name): name for name in actions}
         raise BadInput([*reply.findings, diagnose(reply.error, job.files, names)])
-    return reply.findings, reply.recording
+    if bytes(reply.recording) == b"null":
+        return reply.findings, None
+    return reply.findings, read_recording(reply.recording)
 
 
 def _reason(code: int, stderr: bytes) -> str:

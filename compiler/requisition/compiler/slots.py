@@ -2,29 +2,23 @@
 promises by node id. One function a slot type."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from posixpath import normpath
 from typing import Any
 
+from requisition.schemas.canonical import MAX_INTEGER
 from requisition.schemas.diagnostic import BadInput
-from requisition.stdlib.spec import ActionSpec
+from requisition.stdlib.spec import ActionSpec, Slot
 
 _DURATION = re.compile(r"(\d{1,9})(ms|s|m|h)\Z")
 _UNITS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000}
-_SIMPLE: dict[str, tuple[type[Any], ...]] = {
-    "string": (str,),
-    "int": (int,),
-    "bool": (bool,),
-    "strings": (list,),
-    "dict": (dict,),
-    "content": (str,),
-}
-_EXPECTED = {
-    "strings": "a list of text",
-    "dict": "a dict",
-    "content": "text",
-    "string": "text",
-    "int": "a number",
+_PLAIN: dict[str, tuple[type[Any], str]] = {
+    "string": (str, "text"),
+    "content": (str, "text"),
+    "int": (int, "a number"),
+    "bool": (bool, "True or False"),
+    "strings": (list, "a list of text"),
+    "dict": (dict, "a dict"),
 }
 Mark = Callable[[dict[str, Any]], dict[str, Any] | None]
 Pin = Callable[[str, str], str]
@@ -62,20 +56,17 @@ def _stays_inside(path: str) -> bool:
     return True
 
 
-def convert(spec: ActionSpec, slots: dict[str, Any], location: str, mark: Mark, pin: Pin) -> dict[str, Any]:
-    """All slots of a call. Raises BadInput with the call's place."""
+def convert(spec: ActionSpec, values: Iterable[Any], location: str, mark: Mark, pin: Pin) -> dict[str, Any]:
+    """All slots of a call, whose values stand in the order of the catalogue entry. Raises BadInput with the
+    call's place."""
     out: dict[str, Any] = {}
-    for slot in spec.slots:
-        value = slots.get(slot.name)
+    for slot, value in zip(spec.slots, values, strict=True):
         if value is None:
             if slot.required:
                 raise bad(location, f"plan.{spec.name}: {slot.name!r} is missing")
             continue
-        kind = type(value)
-        if kind is dict and (marked := mark(value)) is not None:
-            if "$secret" in marked and not slot.secret:
-                raise _secret_misplaced(spec, slot.name, location)
-            out[slot.name] = marked
+        if value.__class__ is dict and (marked := mark(value)) is not None:
+            out[slot.name] = _allowed(marked, spec, slot, location)
         elif slot.type == "path":
             out[slot.name] = target_path(value, location, slot.name)
         elif slot.type == "input":
@@ -85,44 +76,56 @@ def convert(spec: ActionSpec, slots: dict[str, Any], location: str, mark: Mark, 
         elif slot.type == "mode":
             out[slot.name] = _mode(value, location, slot.name)
         else:
-            out[slot.name] = _other(spec, slot.name, slot.type, value, location, mark, slot.secret, pin)
+            out[slot.name] = _plain(spec, slot, value, location, mark, pin)
     return out
 
 
-def _other(
-    spec: ActionSpec,
-    name: str,
-    kind: str,
-    value: Any,
-    location: str,
-    mark: Mark,
-    secret: bool,
-    pin: Pin,
-) -> Any:
-    expected = _SIMPLE.get(kind)
-    if expected is not None and type(value) not in expected:
-        raise bad(location, f"plan.{spec.name}: {name}: found {_shown(value)}, expected {_EXPECTED.get(kind, kind)}")
-    if name == "includes":
-        return [pin(_text(item, location, name), location) for item in value]
-    if type(value) in (dict, list):
-        return _inside(spec, name, value, location, mark, secret)
+def _plain(spec: ActionSpec, slot: Slot, value: Any, location: str, mark: Mark, pin: Pin) -> Any:
+    kind, expected = _PLAIN.get(slot.type, (object, ""))
+    found = value.__class__
+    if found is not kind and kind is not object:
+        raise bad(location, f"plan.{spec.name}: {slot.name}: found {_shown(value)}, expected {expected}")
+    if found is str or found is bool:
+        return value
+    if slot.name == "includes":
+        return [pin(_text(item, location, slot.name), location) for item in value]
+    value = _inside(spec, slot, value, location, mark)
+    if slot.type == "strings":
+        for item in value:
+            if item.__class__ is not str and item.__class__ is not dict:
+                raise bad(location, f"plan.{spec.name}: {slot.name}: found {_shown(item)} in it, expected {expected}")
     return value
 
 
-def _inside(spec: ActionSpec, name: str, value: Any, location: str, mark: Mark, secret: bool) -> Any:
-    if isinstance(value, dict):
+def _inside(spec: ActionSpec, slot: Slot, value: Any, location: str, mark: Mark) -> Any:
+    """A value at any depth: promises and secrets resolved, and nothing that an order cannot hold."""
+    found = value.__class__
+    if found is dict:
         marked = mark(value)
         if marked is not None:
-            if "$secret" in marked and not secret:
-                raise _secret_misplaced(spec, name, location)
-            return marked
+            return _allowed(marked, spec, slot, location)
         for key in value:
-            if key.startswith("$"):
-                raise bad(location, f"plan.{spec.name}: {name}: the key {key!r} may not begin with $")
-        return {key: _inside(spec, name, inner, location, mark, secret) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_inside(spec, name, inner, location, mark, secret) for inner in value]
+            if key.startswith("$") or not key.isascii():
+                raise bad(location, f"plan.{spec.name}: {slot.name}: the key {key!r} must be ASCII without a $ first")
+        return {key: _inside(spec, slot, inner, location, mark) for key, inner in value.items()}
+    if found is list:
+        return [_inside(spec, slot, inner, location, mark) for inner in value]
+    if found is float or (found is int and abs(value) > MAX_INTEGER):
+        raise bad(location, f"plan.{spec.name}: {slot.name}: found {value!r}, expected text or a number within ±2^53")
     return value
+
+
+def _allowed(marked: dict[str, Any], spec: ActionSpec, slot: Slot, location: str) -> dict[str, Any]:
+    """A secret stands only where nobody else can read it."""
+    if "$secret" not in marked or slot.secret:
+        return marked
+    fitting = ", ".join(one.name for one in spec.slots if one.secret)
+    raise BadInput.of(
+        f"plan.{spec.name}: a secret may not stand in {slot.name!r}",
+        where=location,
+        why="it would end up where others can read it: arguments, environment, names",
+        next=f"use one of: {fitting}" if fitting else "write it into a file with plan.file.write, mode 0o600",
+    )
 
 
 def _mode(value: Any, location: str, name: str) -> int:
@@ -139,16 +142,6 @@ def _text(value: Any, location: str, name: str) -> str:
 
 def _shown(value: Any) -> str:
     return f"{value!r} ({type(value).__name__})" if not isinstance(value, (dict, list)) else type(value).__name__
-
-
-def _secret_misplaced(spec: ActionSpec, name: str, location: str) -> BadInput:
-    fitting = ", ".join(slot.name for slot in spec.slots if slot.secret)
-    return BadInput.of(
-        f"plan.{spec.name}: a secret may not stand in {name!r}",
-        where=location,
-        why="it would end up where others can read it: arguments, environment, names",
-        next=f"use one of: {fitting}" if fitting else "write it into a file with plan.file.write, mode 0o600",
-    )
 
 
 def bad(location: str, what: str) -> BadInput:
