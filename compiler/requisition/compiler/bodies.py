@@ -1,11 +1,13 @@
 """Bodies of lambdas as functions: Starlark's checker enters functions, but not lambdas."""
 
 import re
+from bisect import bisect_right
 from dataclasses import dataclass
+from operator import itemgetter
 
 from requisition.compiler.tokens import code_only, position
 
-_TOKEN = re.compile(r"\b(?:lambda|for)\b|[\[(){},:;\n\]]")
+_TOKEN = re.compile(r"\\\r?\n|\b(?:lambda|for)\b|[\[(){},:;\n\]]")
 _MAX_NESTED = 8  # a lambda is copied once for each that holds it
 
 
@@ -23,17 +25,18 @@ class Copies:
     text: str
     functions: str
     spans: tuple[tuple[int, int, int], ...]  # start and stop in `functions`, start in `text`
+    lines: tuple[int, ...]  # where each line of `functions` starts
 
     def origin(self, line: int, column: int) -> tuple[int, int] | None:
         """The place in the text of a place in `functions`, both counted from 1; None outside of bodies."""
-        starts = [0, *(found.end() for found in re.finditer("\n", self.functions))]
-        if not 1 <= line <= len(starts):
+        if not 1 <= line <= len(self.lines):
             return None
-        offset = starts[line - 1] + column - 1
-        for start, stop, source in self.spans:
-            if start <= offset < stop:
-                return position(self.text, source + offset - start)
-        return None
+        offset = self.lines[line - 1] + column - 1
+        number = bisect_right(self.spans, offset, key=itemgetter(0)) - 1
+        if number < 0 or offset >= self.spans[number][1]:
+            return None
+        start, _, source = self.spans[number]
+        return position(self.text, source + offset - start)
 
 
 def copies(text: str) -> Copies:
@@ -47,7 +50,8 @@ def copies(text: str) -> Copies:
         functions += [head, body, "\n)\n"]
         spans.append((size + len(head), size + len(head) + len(body), found.colon + 1))
         size += len(head) + len(body) + 3
-    return Copies(text, "".join(functions), tuple(spans))
+    joined = "".join(functions)
+    return Copies(text, joined, tuple(spans), (0, *(found.end() for found in re.finditer("\n", joined))))
 
 
 def _lambdas(code: str) -> list[_Lambda]:
@@ -63,6 +67,8 @@ def _lambdas(code: str) -> list[_Lambda]:
 
     for token in _TOKEN.finditer(code):
         text = token[0]
+        if text[0] == "\\":
+            continue  # the line goes on
         if text == "lambda":
             stack.append(_Lambda(token.end()))
         elif text in "[({":

@@ -55,6 +55,7 @@ def check_files(
 class _Checker:
     def __init__(self, files: Mapping[str, str], std: Mapping[str, str], catalogue: Mapping[str, ActionSpec]) -> None:
         self._files = files
+        self._lines = {name: text.split("\n") for name, text in files.items()}
         self._texts = {**files, **{_STD + name: text for name, text in std.items()}}
         self._calls = callable_names(catalogue)
         self._namespaces = {name.partition(".")[0] for name in self._calls if "." in name}
@@ -205,7 +206,7 @@ class _Checker:
     def _add(self, name: str, line: int, column: int, finding: Diagnostic) -> None:
         if name not in self._found:
             return  # in @std, which is ours to test
-        shown = excerpt(self._files[name], line, column)
+        shown = excerpt(self._lines[name][line - 1], 1, column)
         finding = msgspec.structs.replace(finding, where=f"{name}:{line}:{column}", excerpt=shown)
         self._found[name].append((line, column, finding))
 
