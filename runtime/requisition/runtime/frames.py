@@ -56,7 +56,6 @@ class Request(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tru
     allow_unsigned: bool = False
     allow_downgrade: bool = False
     on_conflict: ConflictPolicy = "stop"
-    on_interrupted: Literal["keep", "resume", "rollback"] = "keep"
     keep_failed: bool = False
     diff: bool = False
     jobs: int = 4

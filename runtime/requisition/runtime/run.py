@@ -18,6 +18,7 @@ import msgspec
 from msgspec import Struct
 
 from requisition.runtime.frames import Event, Request
+from requisition.runtime.hooks import load_hooks
 from requisition.runtime.host import RealHost
 from requisition.runtime.hydrate import Hydrated
 from requisition.runtime.inputs import Inputs
@@ -115,7 +116,7 @@ class Run:
         self.directory = ground.state.run(run_id)
         self.stack = RecoveryStack()
         self.values = Values(graph.by_id, graph.consumed, secrets, graph.gathers)
-        self.ledger = Ledger(graph, watch.clock, watch.emit)
+        self.ledger = Ledger(graph, watch.clock, watch.emit, load_hooks(watch.emit))
         self.started = stamp(watch.now())
         self._resources = resources
         self._inputs = inputs
@@ -156,17 +157,6 @@ class Run:
         copy = f"{self.directory}/order{os.path.splitext(request.order_path)[1]}"
         shutil.copyfile(request.order_path, copy)
         _sync_file(copy)
-        self.info = RunInfo(
-            self.run_id,
-            request.verb,
-            order.context.package,
-            order.name,
-            self.checksum,
-            self.ground.root.path,
-            source_root,
-            self.started,
-        )
-        write_durably(f"{self.directory}/run.json", msgspec.json.encode(self.info))
         self._open_journal()
         self.journal.commit(
             [
@@ -183,18 +173,31 @@ class Run:
                 )
             ]
         )
+        self.info = RunInfo(
+            self.run_id,
+            request.verb,
+            order.context.package,
+            order.name,
+            self.checksum,
+            self.ground.root.path,
+            source_root,
+            self.started,
+        )
+        write_durably(f"{self.directory}/run.json", msgspec.json.encode(self.info))
         sync_directory(os.path.dirname(self.directory))
         head = self.ground.view.head
-        serials = {**head.serials, order.context.package: max(order.serial, self._serial())}
-        self.ground.view.write_head(msgspec.structs.replace(head, serials=serials, active=self.run_id))
+        self.ground.view.write_head(msgspec.structs.replace(head, serials=self._serials(), active=self.run_id))
 
     def take_up(self, records: list[Record]) -> None:
         """Continue a run that was cut off: its journal is opened again behind its last whole frame."""
         self._open_journal()
         self.journal.commit([*records, Resumed(boot_id(), self.started)])
 
-    def _serial(self) -> int:
-        return self.ground.view.head.serials.get(self.graph.order.context.package, 0)
+    def _serials(self) -> dict[str, int]:
+        """The highest serial of each package that was accepted here, this order's included."""
+        order, known = self.graph.order, self.ground.view.head.serials
+        package = order.context.package
+        return {**known, package: max(order.serial, known.get(package, 0))}
 
     def _open_journal(self) -> None:
         self._journal = Journal(f"{self.directory}/journal")
@@ -215,7 +218,9 @@ class Run:
             self.ground.view.write_entries(updated)
         head = self.ground.view.head
         self.ground.view.write_head(
-            msgspec.structs.replace(head, last_run=self.run_id, last_receipt=checksum, active="")
+            msgspec.structs.replace(
+                head, serials=self._serials(), last_run=self.run_id, last_receipt=checksum, active=""
+            )
         )
         if self._journal is not None:
             self._journal.commit([Ended(state)])
