@@ -19,19 +19,24 @@ class InputTable:
     def __init__(self, files: PackageFiles, prefix: str = "") -> None:
         self._files = files
         self._prefix = prefix
+        self._names: dict[str, str] = {}
         self._pinned: dict[str, Input] = {}
         self._places: dict[str, str] = {}
 
     def pin(self, path: str, location: str) -> str:
         """Pin the variant of a path that the target gets; returns the path in the order."""
-        found = self._files.find(os.path.normpath(path)) if _is_relative(path) else None
-        if found is None:
-            raise BadInput(self._missing(path, location))
-        name = self._prefix + found
-        if name not in self._pinned:
-            place = f"{self._files.folder}/{found}"
-            self._pinned[name] = _pin(name, place, location)
-            self._places[self._pinned[name].sha256] = os.path.abspath(place)
+        name = self._names.get(path)
+        if name is None:
+            found = self._files.find(path)
+            if found is None and _is_relative(path):
+                found = self._files.find(os.path.normpath(path))
+            if found is None:
+                raise BadInput(self._missing(path, location))
+            name = self._names[path] = self._prefix + found
+            if name not in self._pinned:
+                place = f"{self._files.folder}/{found}"
+                one = self._pinned[name] = _pin(name, place, location)
+                self._places[one.sha256] = place
         return name
 
     def inputs(self) -> dict[str, Input]:
@@ -67,10 +72,12 @@ def _pin(name: str, place: str, location: str) -> Input:
         info = os.fstat(fd)
         if not stat.S_ISREG(info.st_mode) or info.st_size > MAX_INPUT:
             raise BadInput.of(f"{name} is not a regular file of at most {MAX_INPUT >> 30} GiB", where=location)
-        data = os.read(fd, _CHUNK)
+        data = os.read(fd, min(info.st_size + 1, _CHUNK))  # one more than there is: the end is seen at once
         digest, size = hashlib.sha256(data), len(data)
-        while len(data) == _CHUNK:
+        while len(data) == _CHUNK or size < info.st_size:
             data = os.read(fd, _CHUNK)
+            if not data:
+                break
             digest.update(data)
             size += len(data)
     finally:

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from requisition.compiler.inputs import InputTable
 from requisition.compiler.naming import Names
-from requisition.compiler.paths import PathOrder, Use, clash
+from requisition.compiler.paths import PathOrder, clash
 from requisition.compiler.predicate import compile_predicate
 from requisition.compiler.promises import Promises
 from requisition.compiler.recording import Call, PhaseRecord, Recording
@@ -41,16 +41,15 @@ class Origin(Struct, frozen=True):
 
 
 class _PhaseState(Struct):
-    """Of one phase: its nodes, its paths, the last flow node, and what nobody after that waits for yet."""
+    """Of one phase: its nodes, its paths, the last flow node, and where that stands among the nodes."""
 
     nodes: list[Node]
     paths: PathOrder
-    barrier: int = -1
-    ends: set[int] = set()
+    barrier: str = ""
+    first: int = 0
 
 
 _SCRIPT = Origin()
-_NOBODY: set[int] = set()
 
 
 class Linker:
@@ -169,38 +168,41 @@ class Linker:
 
     # order ---------------------------------------------------------------------------------------
 
-    def _needs(self, number: int, call: Call, slots: dict[str, Any], refs: set[int], flow: bool) -> tuple[str, ...]:
-        """The names of what a node waits for."""
-        needs = refs | self._promises.after(call) if call.after is not None else refs
+    def _needs(self, number: int, call: Call, slots: dict[str, Any], needs: set[int], flow: bool) -> tuple[str, ...]:
+        """The names of what a node waits for; `needs` holds the calls whose outputs it uses."""
+        if call.after is not None:
+            needs |= self._promises.after(call)
         state = self._states[call.phase]
-        found = self._path_needs(number, call, slots, needs, state) if not flow else state.ends
-        needs = needs | found if found else needs
-        if state.barrier >= 0 and (not flow or not state.ends):
-            needs = needs | {state.barrier}
         if flow:
-            state.barrier, state.ends = number, set()
+            names = {self._ids[one] for one in needs} | _ends(state)
+            state.barrier, state.first = self._ids[number], len(state.nodes)
         else:
-            state.ends -= needs
-            state.ends.add(number)
-        if len(needs) < 2:
-            return tuple(self._ids[one] for one in needs)
-        return tuple(sorted(self._ids[one] for one in needs))
+            needs |= self._path_needs(number, call, slots, needs, state.paths)
+            names = {self._ids[one] for one in needs}
+            if state.barrier:
+                names.add(state.barrier)
+        return tuple(sorted(names)) if len(names) > 1 else tuple(names)
 
     def _path_needs(
-        self, number: int, call: Call, slots: dict[str, Any], needs: set[int], state: _PhaseState
+        self, number: int, call: Call, slots: dict[str, Any], needs: set[int], paths: PathOrder
     ) -> set[int]:
-        uses = []
+        found: set[int] = set()
         for name, writes, claims in self._path_slots[call.action]:
             path = slots.get(name)
             if path.__class__ is str and path:
-                uses.append(Use(path, writes, claims))
-        if not uses:
-            return _NOBODY
-        found, clashes = state.paths.add(number, uses)
-        for other in clashes:
-            if not self._promises.leads_to(needs, other) and not _same(call, self._calls[other]):
-                raise clash(self._ids[number], self._ids[other], call.location, self._calls[other].location)
+                other = paths.add(number, path, writes, claims, found)
+                if other >= 0 and other != number:
+                    self._check_clash(number, other, needs)
         return found
+
+    def _check_clash(self, number: int, other: int, needs: set[int]) -> None:
+        """Two nodes put something at one path: one must wait for the other, or say exactly the same, as two
+        that make one directory do."""
+        call, earlier = self._calls[number], self._calls[other]
+        if call.action == earlier.action and call.slots == earlier.slots:
+            return
+        if not self._promises.leads_to(needs, other):
+            raise clash(self._ids[number], self._ids[other], call.location, earlier.location)
 
     # phases --------------------------------------------------------------------------------------
 
@@ -224,9 +226,10 @@ def _path_slots(spec: ActionSpec) -> list[tuple[str, bool, bool]]:
     return [(slot.name, slot.writes, slot.claims) for slot in spec.slots if slot.type == "path"]
 
 
-def _same(one: Call, other: Call) -> bool:
-    """Two calls that say exactly the same may stand twice: making a directory, say."""
-    return one.action == other.action and one.slots == other.slots
+def _ends(state: _PhaseState) -> set[str]:
+    """The nodes since the last flow node, itself included, that none of them waits for."""
+    since = state.nodes[state.first :]
+    return {node.id for node in since}.difference(*(node.needs for node in since))
 
 
 def _policy(call: Call) -> ConflictPolicy:

@@ -10,19 +10,7 @@ The last rule visits each node below once: from then on the later node stands fo
 whole is near-linear, and a path below waits for it too.
 """
 
-from collections.abc import Iterable
-
-from msgspec import Struct
-
 from requisition.schemas.diagnostic import BadInput, Diagnostic
-
-
-class Use(Struct, frozen=True, gc=False):
-    """One path slot of a node."""
-
-    path: str
-    writes: bool
-    claims: bool
 
 
 class PathOrder:
@@ -34,33 +22,29 @@ class PathOrder:
         self._readers: dict[str, list[int]] = {}
         self._children: dict[str, set[str]] = {}
 
-    def add(self, node: int, uses: Iterable[Use]) -> tuple[set[int], list[int]]:
-        """(nodes to wait for, earlier claimants of the same path)."""
-        needs: set[int] = set()
-        clashes: list[int] = []
-        for use in uses:
-            path = use.path
-            nearest = self._nearest(path)
-            if nearest >= 0:
-                needs.add(nearest)
-            if not use.writes:
-                self._readers.setdefault(path, []).append(node)
-                self._list(path)
-                continue
-            needs.update(self._readers.pop(path, ()))
-            if path in self._children:
-                self._take_over(path, needs, use.claims)
-            if not use.claims:
-                self._claimed.pop(path, None)
-            else:
-                if path in self._claimed:
-                    clashes.append(self._claimed[path])
-                self._claimed[path] = node
-            if path not in self._writer:
-                self._list(path)
-            self._writer[path] = node
-        needs.discard(node)
-        return needs, clashes
+    def add(self, node: int, path: str, writes: bool, claims: bool, needs: set[int]) -> int:
+        """Add to `needs` what a node waits for because of one of its paths; the earlier claimant, or -1."""
+        clash = -1
+        nearest = self._nearest(path)
+        if nearest >= 0 and nearest != node:
+            needs.add(nearest)
+        if not writes:
+            self._readers.setdefault(path, []).append(node)
+            self._list(path)
+            return clash
+        if path in self._readers:
+            needs.update(reader for reader in self._readers.pop(path) if reader != node)
+        if path in self._children:
+            self._take_over(path, needs, claims)
+        if claims:
+            clash = self._claimed.get(path, -1)
+            self._claimed[path] = node
+        else:
+            self._claimed.pop(path, None)
+        if path not in self._writer:
+            self._list(path)
+        self._writer[path] = node
+        return clash
 
     def _nearest(self, path: str) -> int:
         """The node that wrote the path, or else the nearest parent; -1 when none did."""
@@ -83,7 +67,7 @@ class PathOrder:
             path = parent
 
     def _take_over(self, path: str, needs: set[int], claims: bool) -> None:
-        """Wait for everything below, and forget it: whoever comes later finds the node that waited."""
+        """Wait for everything below, and forget it: whoever comes later finds the node that waits now."""
         pending = list(self._children.pop(path))
         while pending:
             inner = pending.pop()

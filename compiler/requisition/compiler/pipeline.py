@@ -3,8 +3,10 @@
 manifest → files for the target → check and evaluate (child) → layers → link → order
 """
 
+import gc
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib.resources import files as resources
 from typing import Any
 
@@ -57,12 +59,26 @@ class Parts(Struct):
 
 def build(request: BuildRequest) -> BuildResult:
     """Build an order. Raises BadInput with every finding of the step that failed."""
-    catalogue = catalogues.load()
-    package = open_package(request)
-    parts = _build_package(package, request, catalogue, ())
-    order = _order(package, request, parts)
-    encode(order)  # refuses what canonical bytes cannot hold, with the place
+    with _all_is_kept():
+        catalogue = catalogues.load()
+        package = open_package(request)
+        parts = _build_package(package, request, catalogue, ())
+        order = _order(package, request, parts)
+        encode(order.context)  # settings may hold what canonical bytes cannot; slots were looked at one by one
     return BuildResult(order, tuple(parts.warnings), parts.contents)
+
+
+@contextmanager
+def _all_is_kept() -> Iterator[None]:
+    """No garbage collection: nearly all that a build makes it keeps, and walking it again and again would
+    cost as much as the build."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def check(request: BuildRequest) -> tuple[Diagnostic, ...]:

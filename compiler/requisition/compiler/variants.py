@@ -6,7 +6,6 @@ the machine that builds. Nothing outside of the package is ever named: links tha
 """
 
 import os
-import stat
 from collections.abc import Iterable
 
 from requisition.schemas.diagnostic import BadInput
@@ -95,7 +94,7 @@ def _walk(folder: str) -> Iterable[str]:
                 elif entry.is_symlink():
                     if _leads_to_file_inside(folder, path):
                         yield path
-                elif stat.S_ISREG(entry.stat(follow_symlinks=False).st_mode):
+                elif entry.is_file(follow_symlinks=False):
                     yield path
 
 
