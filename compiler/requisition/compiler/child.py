@@ -16,15 +16,17 @@ from msgspec import Struct
 
 from requisition.compiler.evaluate import Job, ScriptError, evaluate
 from requisition.schemas.diagnostic import Diagnostic
+from requisition.stdlib.spec import ActionSpec
 
 STACK_BYTES = 256 << 20
 _GRACE = 2  # seconds; a loop is stopped at its line before, a builtin is not
 
 
 class Task(Struct):
-    """A job, whether to check only, and the limits of the process."""
+    """A job, the catalogue that its scripts are checked against, whether to check only, and the memory."""
 
     job: Job
+    catalogue: list[ActionSpec]
     check_only: bool
     memory_bytes: int
 
@@ -84,9 +86,8 @@ def _work(task: Task) -> Reply:
 
 def _check(task: Task) -> list[Diagnostic]:
     from requisition.compiler.check import check_files
-    from requisition.stdlib.catalogue import load
 
-    return list(check_files(task.job.files, task.job.std, load()))
+    return check_files(task.job.files, task.job.std, {spec.name: spec for spec in task.catalogue})
 
 
 def _described(error: BaseException) -> Any:

@@ -7,7 +7,6 @@ written by hand for any action.
 """
 
 from collections.abc import Mapping
-from importlib.resources import files as resources
 from typing import Any
 
 import msgspec
@@ -32,6 +31,8 @@ CALLABLES = ("_emit", "_begin", "_open", "_close", "_end", "_elevated", "_pin", 
 
 def prelude(catalogue: Mapping[str, ActionSpec]) -> str:
     """The prelude's source for a catalogue."""
+    from importlib.resources import files as resources  # the child, which needs only the names, does without
+
     text = resources("requisition.compiler").joinpath("prelude.star").read_text("utf-8")
     head, tail = text.split(_ACTIONS)
     parts, namespaces = [head], dict[str, list[str]]()

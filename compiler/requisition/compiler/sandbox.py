@@ -14,6 +14,7 @@ from requisition.compiler.recording import Recording, read_recording
 from requisition.compiler.request import Limits
 from requisition.compiler.scripterror import diagnose
 from requisition.schemas.diagnostic import BadInput, Diagnostic
+from requisition.stdlib.spec import ActionSpec
 
 _DEATHS = {
     signal.SIGSEGV: "it crashed the evaluator",
@@ -25,11 +26,11 @@ _DEATHS = {
 
 
 def run_child(
-    job: Job, limits: Limits, actions: Mapping[str, object], *, check_only: bool
+    job: Job, limits: Limits, catalogue: Mapping[str, ActionSpec], *, check_only: bool
 ) -> tuple[list[Diagnostic], Recording | None]:
     """(findings of the check, the recording unless it was not evaluated). Raises BadInput when a script
     fails, exceeds its bounds, or kills the evaluator."""
-    task = Task(job, check_only, limits.memory_bytes)
+    task = Task(job, list(catalogue.values()), check_only, limits.memory_bytes)
     try:
         done = subprocess.run(
             [sys.executable, "-I", "-m", "requisition.compiler.child"],
@@ -46,7 +47,7 @@ def run_child(
         raise _died(_reason(done.returncode, done.stderr), job)
     reply = msgspec.json.decode(done.stdout, type=Reply)
     if reply.error:
-        names = {function_name(name): name for name in actions}
+        names = {function_name(name): name for name in catalogue}
         raise BadInput([*reply.findings, diagnose(reply.error, job.files, names)])
     if bytes(reply.recording) == b"null":
         return reply.findings, None
