@@ -61,7 +61,7 @@ class Render(BaseAction[RenderSlots]):
     def _render(self, host: Host, slots: RenderSlots) -> bytes:
         from requisition.stdlib.providers.sandbox import render
 
-        return render(self._template(host, slots), slots.data, slots.source)
+        return render(self._template(host, slots), as_text(slots.data), sealed=host.sealed)
 
     def _template(self, host: Host, slots: RenderSlots) -> "Template":
         from requisition.stdlib.providers.sandbox import compile_template, environment
@@ -70,12 +70,25 @@ class Render(BaseAction[RenderSlots]):
         key = hashlib.sha256("\0".join(host.input_digest(name)[0] + name for name in names).encode()).hexdigest()
         found = self._compiled.get(key)
         if found is None:
-            includes = {name: _text(host, name) for name in slots.includes}
-            found = compile_template(_text(host, slots.source), slots.source, environment(includes))
+            found = compile_template(slots.source, environment({name: _text(host, name) for name in names}))
             self._compiled[key] = found
             if len(self._compiled) > KEPT:
                 self._compiled.popitem(last=False)
         return found
+
+
+def as_text(value: Any) -> Any:
+    """Data with the contents that other nodes made, which are bytes, as text. Raises ActionError."""
+    if isinstance(value, dict):
+        return {key: as_text(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [as_text(one) for one in value]
+    if isinstance(value, bytes):
+        try:
+            return value.decode()
+        except UnicodeDecodeError as error:
+            raise ActionError("a content in `data` is not UTF-8 text", "a template can only hold text") from error
+    return value
 
 
 def _text(host: Host, name: str) -> str:
