@@ -57,6 +57,9 @@ class Budget(threading.local):
 
     def weigh(self, value: object) -> None:
         """Pay for a value with all that is in it, as often as it is in it."""
+        if isinstance(value, (str, int)):  # nearly always
+            self.spend(len(value) if isinstance(value, str) else 1)
+            return
         pending = [value]
         while pending:
             one = pending.pop()
