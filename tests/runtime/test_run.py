@@ -1,4 +1,5 @@
 import json
+import os
 
 from requisition.runtime import run as runs
 from support.orders import OrderBuilder
@@ -54,3 +55,30 @@ def test_a_stopped_run_is_taken_back_and_leaves_a_receipt(tmp_path):
     assert answer.result.data["state"] == "rolled_back"
     assert not (tmp_path / "root/x").exists()
     assert answer.result.receipt
+
+
+def test_a_settled_order_looks_closer_where_a_path_was_touched(tmp_path):
+    order = written(tmp_path)
+    state, target = tmp_path / "state", tmp_path / "root/x"
+    ask(request("apply", state, order))
+    ask(request("apply", state, order))
+    before = target.stat()
+    target.write_text("y")
+    os.utime(target, ns=(before.st_atime_ns, before.st_mtime_ns))
+    answer = ask(request("apply", state, order, on_conflict="overwrite"))
+    assert answer.result.summary == {"done": 1}
+    assert target.read_text() == "x"
+    target.unlink()
+    assert ask(request("apply", state, order)).result.summary == {"done": 1}
+
+
+def test_an_order_that_came_in_between_unsettles(tmp_path):
+    state, target = tmp_path / "state", tmp_path / "root/x"
+    first = written(tmp_path)
+    ask(request("apply", state, first))
+    other = OrderBuilder(tmp_path / "other", tmp_path / "root")
+    other.node("file.write", content="z", path="/x")
+    ask(request("apply", state, other.write()))
+    assert target.read_text() == "z"
+    assert ask(request("apply", state, first)).result.summary == {"done": 1}
+    assert target.read_text() == "x"

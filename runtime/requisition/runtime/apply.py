@@ -48,7 +48,8 @@ def apply(request: Request, watch: Watch) -> Result:
         )
         only = _selection(graph, request.only)
         host = run.make_host(PreflightHost)
-        report = preflight(graph, host, run.values, request.on_conflict, only)
+        settled = ground.view.settled(admitted.checksum)
+        report = preflight(graph, host, run.values, request.on_conflict, only, settled)
         announce(run, report)
         if report.findings:
             raise BadInput(report.findings)

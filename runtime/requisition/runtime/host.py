@@ -174,6 +174,17 @@ class RealHost:
         self.known[path] = (seen, expect)
         return True
 
+    def untouched(self, known: Iterable[Known]) -> bool:
+        """Whether every path has the very signature it was left with: one `lstat` each, nothing read."""
+        for seen, left in known:
+            try:
+                directory, name = self.root.parent(left.path)
+                if signature(os.stat(name, dir_fd=directory, follow_symlinks=False)) != seen:
+                    return False
+            except (OSError, Escapes):
+                return False
+        return True
+
     def _compare(self, path: str, info: os.stat_result, expect: Left) -> bool:
         mode, kind = info.st_mode, expect.kind
         if (expect.uid >= 0 and info.st_uid != expect.uid) or (expect.gid >= 0 and info.st_gid != expect.gid):
@@ -302,6 +313,7 @@ class RealHost:
                 raise Raced(f"{change.path} appeared meanwhile") from error
             return
         self._still(directory, name, change)
+        self.root.forget(change.path)
         os.rename(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
 
     def _still(self, directory: int, name: str, change: FileChange) -> os.stat_result:
@@ -365,8 +377,8 @@ class RealHost:
         """See `Host.delete`."""
         directory, name = self._parent(change.path)
         info = self._still(directory, name, change)
+        self.root.forget(change.path)
         if stat.S_ISDIR(info.st_mode):
-            self.root.forget(change.path)
             os.rmdir(name, dir_fd=directory)
         else:
             os.unlink(name, dir_fd=directory)

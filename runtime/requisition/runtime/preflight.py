@@ -113,9 +113,15 @@ class PreflightHost(RealHost):
 
 
 def preflight(
-    graph: Hydrated, host: PreflightHost, values: Values, policy: ConflictPolicy, only: frozenset[int] | None
+    graph: Hydrated,
+    host: PreflightHost,
+    values: Values,
+    policy: ConflictPolicy,
+    only: frozenset[int] | None,
+    settled: Mapping[str, list[Known]],
 ) -> Report:
-    """Observe everything. `values` gains the outputs that are known before the run."""
+    """Observe everything. `values` gains the outputs that are known before the run. `settled` is what the
+    last run left of this very order, by node id: a node whose paths are untouched since is as wanted."""
     report = Report({}, [], [])
     forward = [phase.kind == "forward" for phase in graph.order.phases]
     for index in graph.sequence:
@@ -124,6 +130,11 @@ def preflight(
             continue
         if one.node.elevate and os.geteuid() != 0:
             report.findings.append(_elevation(one))
+        left = settled.get(one.node.id)
+        if left and not one.secret and not report.touched and index not in values.wanted and host.untouched(left):
+            kept = Satisfied(left=tuple(state for _, state in left))
+            report.prospects[index] = Prospect("unchanged", found=kept, reusable=True)
+            continue
         found = _foresee(one, graph, host, values, report)
         if found is None:
             continue

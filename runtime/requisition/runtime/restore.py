@@ -88,6 +88,7 @@ def is_ours(host: RealHost, change: FileChange, info: os.stat_result | None, cra
 
 def _put_back(host: RealHost, change: FileChange, info: os.stat_result | None) -> None:
     prior = change.prior
+    host.root.forget(change.path)  # it may be kept as a directory, or as what a link led to
     directory, name = host.root.parent(change.path)
     present_dir = info is not None and stat.S_ISDIR(info.st_mode)
     if prior.kind == "absent":

@@ -37,7 +37,12 @@ class TargetRoot:
         os.close(self.fd)
 
     def forget(self, below: str | None = None) -> None:
-        """Drop kept directories, all of them or those at and below a path that was moved or removed."""
+        """Drop kept directories, all of them or those at and below a path that was moved or replaced.
+
+        A directory is only kept while its parent is, so a path that is not kept has nothing below it.
+        """
+        if below is not None and below not in self.kept:
+            return
         for path in list(self.kept):
             if path and (below is None or path == below or path.startswith(below + "/")):
                 os.close(self.kept.pop(path))

@@ -219,7 +219,12 @@ class Run:
         head = self.ground.view.head
         self.ground.view.write_head(
             msgspec.structs.replace(
-                head, serials=self._serials(), last_run=self.run_id, last_receipt=checksum, active=""
+                head,
+                serials=self._serials(),
+                last_run=self.run_id,
+                last_receipt=checksum,
+                active="",
+                settled=self.checksum if state == "executed" else "",
             )
         )
         if self._journal is not None:
@@ -244,7 +249,7 @@ class Run:
         checksum = write_receipt(path, receipt, self.ground.state.host_key)
         view = self.ground.view
         view.write_entries(without_run(view, self.run_id, self.stack.paths(), self._earlier_receipts()))
-        head = msgspec.structs.replace(view.head, last_run=self.run_id, last_receipt=checksum, active="")
+        head = msgspec.structs.replace(view.head, last_run=self.run_id, last_receipt=checksum, active="", settled="")
         view.write_head(head)
         self.journal.commit([Ended(state)])
         self._write_info(receipt, checksum, "rollback")

@@ -24,13 +24,15 @@ _NEVER: Signature = (0, 0, 0, 0, 0, 0, 0)
 
 
 class Head(Struct, frozen=True, omit_defaults=True):
-    """Where a target root stands. `active` names a run that began and has not ended."""
+    """Where a target root stands. `active` names a run that began and has not ended; `settled` is the
+    checksum of the order that the last run left in place whole."""
 
     target_root: str
     serials: dict[str, int] = {}
     last_run: str = ""
     last_receipt: str = ""
     active: str = ""
+    settled: str = ""
 
 
 class Entry(Struct, frozen=True, gc=False, array_like=True):
@@ -62,6 +64,15 @@ class RootState:
     def known(self) -> dict[str, Known]:
         """Entries as the host wants them."""
         return {entry.left.path: (entry.signature, entry.left) for entry in self.entries.values()}
+
+    def settled(self, checksum: str) -> dict[str, list[Known]]:
+        """By node id, what the last run left of the very same order: where all of it is untouched, the node
+        needs no closer look. Empty when another order came in between."""
+        found: dict[str, list[Known]] = {}
+        if checksum and self.head.settled == checksum:
+            for entry in self.entries.values():
+                found.setdefault(entry.node, []).append((entry.signature, entry.left))
+        return found
 
     def write_head(self, head: Head) -> None:
         """Replace the head, durably."""
