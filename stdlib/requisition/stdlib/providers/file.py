@@ -1,11 +1,13 @@
 """Files, directories and links that the package puts in place."""
 
+import hashlib
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Any
 
 from msgspec import Struct
 
 from requisition.schemas.receipt import Left
-from requisition.stdlib.action import ActionError, BaseAction, Change, Done, Satisfied, action
+from requisition.stdlib.action import ActionError, BaseAction, Change, Done, Raced, Satisfied, action
 from requisition.stdlib.host import ABSENT, FileChange, Host
 from requisition.stdlib.providers.accounts import gid_of, uid_of
 from requisition.stdlib.spec import Output, slot
@@ -179,6 +181,17 @@ def as_bytes(content: object) -> bytes:
     if isinstance(content, str):
         return content.encode()
     raise ActionError(f"content must be text, found {type(content).__name__}", "use str(…) in the package")
+
+
+def verified(chunks: Iterable[bytes], change: FileChange) -> Iterator[bytes]:
+    """The chunks. Raises Raced behind the last one, and so before the name appears, when they are not the
+    content that `change` promises."""
+    digest = hashlib.sha256()
+    for chunk in chunks:
+        digest.update(chunk)
+        yield chunk
+    if digest.hexdigest() != change.expect.sha256:
+        raise Raced(f"{change.path}: its source changed while it was read")
 
 
 def observe_content(
