@@ -40,6 +40,8 @@ class Extract(BaseAction[ExtractSlots]):
         """Reads the whole archive and compares every member with what is there."""
         if bool(slots.source) == bool(slots.archive):
             raise ActionError("give either `source` or `archive`", "source is a file of the package")
+        if slots.strip < 0:
+            raise ActionError(f"strip = {slots.strip} drops nothing", "give the number of leading parts, or 0")
         lefts = [Left(slots.path, "dir", 0o755)]
         lefts += self._expected(host, slots)
         outputs = {"path": slots.path, "count": len(lefts) - 1}
