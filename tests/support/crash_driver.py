@@ -27,6 +27,7 @@ from support.process import encoded, parse, request
 from support.trees import build, snapshot
 
 NODES = 200
+NOT_BEGUN = ("no run was cut off", "nothing to roll back")
 
 
 def mixed_order(folder: Path) -> Path:
@@ -92,8 +93,11 @@ class Killer:
         journal.Journal.commit, journal.Journal.note = commit, note
 
 
-def in_child(asked: Request, prepare: Callable[[], None] = lambda: None):
-    """The runtime's main in a forked child; (answer, died by a signal)."""
+def in_child(
+    asked: Request, prepare: Callable[[], None] = lambda: None, attend: Callable[[int], None] = lambda child: None
+):
+    """The runtime's main in a forked child; (answer, died by a signal). `prepare` runs in the child before
+    it, `attend` in this process with the child's id."""
     with tempfile.TemporaryFile() as stdin, tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as err:
         stdin.write(encoded(asked))
         stdin.seek(0)
@@ -112,6 +116,7 @@ def in_child(asked: Request, prepare: Callable[[], None] = lambda: None):
             finally:
                 sys.stderr.flush()
                 os._exit(code)
+        attend(child)
         _, status = os.waitpid(child, 0)
         stdout.seek(0)
         err.seek(0)
@@ -135,9 +140,12 @@ def check_position(folder: Path, position: int) -> str:
         if not killed:
             return "end"
         answer, _ = in_child(request(way, state))
-        after = snapshot(folder / "root", times=way == "rollback")
-        wanted = before if way == "rollback" else finished(folder.parent)
-        if way == "resume" and answer.status == "bad_input" and "ended" in answer.text:
+        begun = answer.status != "bad_input" or not any(words in answer.text for words in NOT_BEGUN)
+        after = snapshot(folder / "root", times=way == "rollback" or not begun)
+        wanted = before if way == "rollback" or not begun else finished(folder.parent)
+        if not begun and position == 1:
+            pass  # killed before the run was known to exist
+        elif way == "resume" and answer.status == "bad_input" and "ended" in answer.text:
             pass  # killed after the last record: there is nothing left to resume
         elif answer.status != "done":
             problems.append(f"{way} at record {position}: {answer.status}: {answer.text[-600:]} {answer.stderr}")

@@ -11,6 +11,7 @@ import os
 import stat
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, BinaryIO
 
 from requisition.runtime.commands import run_command
@@ -344,30 +345,41 @@ class RealHost:
         """See `Host.make_dir`."""
         expect = change.expect
         directory, name = self._parent(change.path)
+        plain = not expect.mode & 0o7000 and expect.uid < 0 and expect.gid < 0
+        made = name if plain else self.temporary_name(name)
         try:
-            os.mkdir(name, expect.mode & 0o777, dir_fd=directory)
+            os.mkdir(made, expect.mode & 0o777, dir_fd=directory)
+            if not plain:
+                self._finish_dir(directory, made, name, expect)
         except FileExistsError as error:
             raise Raced(f"{change.path} appeared meanwhile") from error
-        if expect.mode & 0o7000 or expect.uid >= 0 or expect.gid >= 0:
-            self._set_by_fd(directory, name, expect)
         self._remember(directory, name, change.expect)
+
+    def _finish_dir(self, directory: int, made: str, name: str, expect: Left) -> None:
+        try:
+            self._set_by_fd(directory, made, expect)
+            rename_noreplace(directory, made, directory, name)
+        except BaseException:
+            with suppress(OSError):
+                os.rmdir(made, dir_fd=directory)
+            raise
 
     def make_link(self, change: FileChange) -> None:
         """See `Host.make_link`."""
         expect = change.expect
         directory, name = self._parent(change.path)
-        plain = change.prior.kind == "absent"
+        owned = expect.uid >= 0 or expect.gid >= 0
+        plain = change.prior.kind == "absent" and not owned
         made = name if plain else self.temporary_name(name)
         try:
             os.symlink(expect.target, made, dir_fd=directory)
         except FileExistsError as error:
             raise Raced(f"{change.path} appeared meanwhile") from error
-        if expect.uid >= 0 or expect.gid >= 0:
-            os.chown(made, expect.uid, expect.gid, dir_fd=directory, follow_symlinks=False)
         if not plain:
             try:
-                self._still(directory, name, change)
-                os.rename(made, name, src_dir_fd=directory, dst_dir_fd=directory)
+                if owned:
+                    os.chown(made, expect.uid, expect.gid, dir_fd=directory, follow_symlinks=False)
+                self._publish(directory, made, name, change)
             except BaseException:
                 _unlink_quietly(made, directory)
                 raise

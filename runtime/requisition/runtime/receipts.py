@@ -6,6 +6,7 @@ receipt was written on this host, not that anyone approved it.
 
 import os
 
+from requisition.runtime.layout import write_durably
 from requisition.schemas import envelope, orderfile
 from requisition.schemas.diagnostic import BadInput
 from requisition.schemas.envelope import Signature
@@ -50,11 +51,7 @@ def sign_as_host(message: bytes, key_path: str) -> Signature:
             serialization.PrivateFormat.PKCS8,
             serialization.NoEncryption(),
         )
-        fd = os.open(key_path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with open(fd, "wb") as new:
-            new.write(pem)
-            new.flush()
-            os.fsync(fd)
+        write_durably(key_path, pem)
     except ValueError as error:
         raise BadInput.of("the host key is damaged", where=key_path, next="move it away; a new one is made") from error
     if not isinstance(key, Ed25519PrivateKey):

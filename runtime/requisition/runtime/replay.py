@@ -71,7 +71,8 @@ def replay(records: list[Record], graph: Hydrated, where: str) -> Replay:
             if compensates.get(record.phase):
                 found.stack.push(PhaseMark(record.phase, compensates[record.phase]))
         elif isinstance(record, Undone):
-            found.stack.undone.add(record.intent)
+            if record.status != "failed":  # what could not be taken back then is tried again
+                found.stack.undone.add(record.intent)
         elif isinstance(record, Unwinding):
             found.unwinding = record.why
         elif isinstance(record, Resumed):

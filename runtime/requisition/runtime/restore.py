@@ -10,7 +10,8 @@ Undo is conditional, so that it may be repeated and may follow a half-done effec
 
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
 from requisition.runtime.host import RealHost
@@ -79,11 +80,24 @@ def is_prior(host: RealHost, change: FileChange, info: os.stat_result | None) ->
 
 def is_ours(host: RealHost, change: FileChange, info: os.stat_result | None, crash: CrashWindow | None) -> bool:
     """Whether the path is as the change left it, or torn by the crash that ended the run."""
-    if host.matches(change.expect):
+    if host.matches(change.expect) or (info is not None and _half_set(change, info)):
         return True
     if crash is None or info is None or change.expect.kind != "file":
         return False
     return stat.S_ISREG(info.st_mode) and crash.start <= info.st_ctime_ns <= crash.end
+
+
+def _half_set(change: FileChange, info: os.stat_result) -> bool:
+    """Whether owner and mode were being set and only one of them was: two calls, either way round.
+    A change of owner also clears the set-id bits (chown(2))."""
+    prior, expect = change.prior, change.expect
+    if info.st_ino != prior.ino or prior.kind != expect.kind:
+        return False
+    if prior.kind != "dir" and info.st_mtime_ns != prior.mtime_ns:
+        return False
+    wanted = (expect.uid if expect.uid >= 0 else prior.uid, expect.gid if expect.gid >= 0 else prior.gid)
+    modes = {prior.mode, expect.mode, prior.mode & 0o1777, expect.mode & 0o1777}
+    return (info.st_uid, info.st_gid) in ((prior.uid, prior.gid), wanted) and stat.S_IMODE(info.st_mode) in modes
 
 
 def _put_back(host: RealHost, change: FileChange, info: os.stat_result | None) -> None:
@@ -95,10 +109,8 @@ def _put_back(host: RealHost, change: FileChange, info: os.stat_result | None) -
         _delete(host, change.path, directory, name, present_dir)
     elif prior.kind == "link":
         _replace_link(host, directory, name, prior)
-    elif prior.kind == "dir":
-        if not present_dir:
-            os.mkdir(name, 0o700, dir_fd=directory)
-        _set_meta(directory, name, prior)
+    elif prior.kind == "dir" and not present_dir:
+        _make_dir(host, directory, name, prior)
     elif prior.blob:
         _replace_file(host, directory, name, prior)
     else:
@@ -119,10 +131,11 @@ def _delete(host: RealHost, path: str, directory: int, name: str, is_dir: bool) 
 
 def _replace_file(host: RealHost, directory: int, name: str, prior: Prior) -> None:
     content = host.store.get(prior.blob, sealed=prior.sealed)
-    temporary = host.temporary_name(name)
-    remove_temporary(host, directory, name)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    with open(os.open(temporary, flags, 0o600, dir_fd=directory), "wb") as file:
+    with (
+        _temporary(host, directory, name) as temporary,
+        open(os.open(temporary, flags, 0o600, dir_fd=directory), "wb") as file,
+    ):
         fd = file.fileno()
         file.write(content)
         file.flush()
@@ -131,17 +144,34 @@ def _replace_file(host: RealHost, directory: int, name: str, prior: Prior) -> No
         for key, value in (prior.xattrs or {}).items():
             os.setxattr(fd, key, value)
         os.utime(fd, ns=(prior.mtime_ns, prior.mtime_ns))
-    os.rename(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
 
 
 def _replace_link(host: RealHost, directory: int, name: str, prior: Prior) -> None:
-    temporary = host.temporary_name(name)
+    with _temporary(host, directory, name) as temporary:
+        os.symlink(prior.target, temporary, dir_fd=directory)
+        os.chown(temporary, prior.uid, prior.gid, dir_fd=directory, follow_symlinks=False)
+        times = (prior.mtime_ns, prior.mtime_ns)
+        os.utime(temporary, ns=times, dir_fd=directory, follow_symlinks=False)
+
+
+def _make_dir(host: RealHost, directory: int, name: str, prior: Prior) -> None:
+    with _temporary(host, directory, name) as temporary:
+        os.mkdir(temporary, 0o700, dir_fd=directory)
+        _set_meta(directory, temporary, prior)
+
+
+@contextmanager
+def _temporary(host: RealHost, directory: int, name: str) -> Iterator[str]:
+    """A free name beside `name`, renamed to it at the end; removed when something fails on the way."""
     remove_temporary(host, directory, name)
-    os.symlink(prior.target, temporary, dir_fd=directory)
-    os.chown(temporary, prior.uid, prior.gid, dir_fd=directory, follow_symlinks=False)
-    times = (prior.mtime_ns, prior.mtime_ns)
-    os.utime(temporary, ns=times, dir_fd=directory, follow_symlinks=False)
-    os.rename(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
+    temporary = host.temporary_name(name)
+    try:
+        yield temporary
+        os.rename(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
+    except BaseException:
+        with suppress(OSError):  # the first error is the one to tell; a repeated undo removes it again
+            remove_temporary(host, directory, name)
+        raise
 
 
 def _set_meta(directory: int, name: str, prior: Prior) -> None:
@@ -155,9 +185,13 @@ def _set_meta(directory: int, name: str, prior: Prior) -> None:
 
 
 def remove_temporary(host: RealHost, directory: int, name: str) -> None:
-    """Remove the temporary name that a killed run may have left beside `name`."""
+    """Remove the temporary name that a killed run may have left beside `name`: a file, a link, or a
+    directory that is still empty."""
+    temporary = host.temporary_name(name)
     try:
-        os.unlink(host.temporary_name(name), dir_fd=directory)
+        os.unlink(temporary, dir_fd=directory)
+    except IsADirectoryError:
+        os.rmdir(temporary, dir_fd=directory)
     except FileNotFoundError:
         return
 
