@@ -3,12 +3,12 @@ import os
 import threading
 
 import pytest
-from support.hosts import Bench
-from support.trees import snapshot
-from support.webserver import WebServer, cut, redirect, refuse, send, whole
 
 from requisition.stdlib.action import ActionError, Cancelled, Satisfied, UndoConflict
 from requisition.stdlib.providers.net import Download
+from support.hosts import Bench
+from support.trees import snapshot
+from support.webserver import WebServer, cut, redirect, refuse, send, whole
 
 CONTENT = os.urandom(700_000)
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
