@@ -151,12 +151,24 @@ class Run:
     # beginning -----------------------------------------------------------------------------------
 
     def begin(self, request: Request, source_root: str) -> None:
-        """Make durable that this run exists, what it runs, and that this serial was accepted."""
+        """Make durable that this run exists, what it runs, and that this serial was accepted. `run.json` comes
+        before the journal, so that whatever has a journal is found."""
         order = self.graph.order
         os.mkdir(self.directory, 0o700)
         copy = f"{self.directory}/order{os.path.splitext(request.order_path)[1]}"
         shutil.copyfile(request.order_path, copy)
         _sync_file(copy)
+        self.info = RunInfo(
+            self.run_id,
+            request.verb,
+            order.context.package,
+            order.name,
+            self.checksum,
+            self.ground.root.path,
+            source_root,
+            self.started,
+        )
+        write_durably(f"{self.directory}/run.json", msgspec.json.encode(self.info))
         self._open_journal()
         self.journal.commit(
             [
@@ -173,17 +185,6 @@ class Run:
                 )
             ]
         )
-        self.info = RunInfo(
-            self.run_id,
-            request.verb,
-            order.context.package,
-            order.name,
-            self.checksum,
-            self.ground.root.path,
-            source_root,
-            self.started,
-        )
-        write_durably(f"{self.directory}/run.json", msgspec.json.encode(self.info))
         sync_directory(os.path.dirname(self.directory))
         head = self.ground.view.head
         self.ground.view.write_head(msgspec.structs.replace(head, serials=self._serials(), active=self.run_id))
