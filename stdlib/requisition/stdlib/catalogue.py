@@ -2,17 +2,21 @@
 
 The compiler, `plan actions` and the documentation read it; no provider is imported for that. It is
 generated from the providers (`make catalogue`), and a test fails when it drifts. A plug-in distribution
-adds its own by an entry point of the group `requisition.catalogues` (name: anything, value: a module that
-has a `catalogue.json` beside it).
+adds its own by an entry point of the group `requisition.catalogues` (name: anything, value: a package that
+has a `catalogue.json` in it; the package itself is not imported).
 """
 
 import difflib
 import importlib
+import importlib.util
+import os
 import sys
 from collections.abc import Mapping
 from functools import cache
+from importlib.abc import ResourceLoader
 from importlib.metadata import entry_points
 from importlib.resources import files
+from types import MappingProxyType
 
 import msgspec
 
@@ -27,16 +31,16 @@ Catalogue = Mapping[str, ActionSpec]
 @cache
 def load() -> Catalogue:
     """Every action this installation knows, sorted by name."""
-    specs = _read("requisition.stdlib")
+    own = files("requisition.stdlib").joinpath("catalogue.json").read_bytes()
+    specs = {spec.name: spec for spec in _decode(own, "requisition.stdlib")}
     for entry in entry_points(group=GROUP):
-        for spec in _read(entry.value):
-            if spec.name in {known.name for known in specs}:
+        for spec in _decode(_read_plugin(entry.value), entry.value):
+            if specs.setdefault(spec.name, spec) is not spec:
                 raise BadInput.of(
                     f"the plug-in {entry.name!r} declares {spec.name!r}, which exists already",
                     next="remove one of the two",
                 )
-            specs.append(spec)
-    return {spec.name: spec for spec in sorted(specs, key=lambda spec: spec.name)}
+    return MappingProxyType({name: specs[name] for name in sorted(specs)})
 
 
 def suggest(name: str) -> str:
@@ -45,8 +49,20 @@ def suggest(name: str) -> str:
     return near[0] if near else ""
 
 
-def _read(module: str) -> list[ActionSpec]:
-    data = files(module).joinpath("catalogue.json").read_bytes()
+def _read_plugin(package: str) -> bytes:
+    """`catalogue.json` of an installed package, found without running the package."""
+    try:
+        found = importlib.util.find_spec(package)
+        if found is None or found.origin is None or not isinstance(found.loader, ResourceLoader):
+            raise FileNotFoundError(f"no package {package}")
+        return found.loader.get_data(os.path.join(os.path.dirname(found.origin), "catalogue.json"))
+    except (ImportError, OSError, ValueError) as error:
+        raise BadInput.of(
+            f"the plug-in {package!r} has no catalogue", why=str(error), next="install it again, or remove it"
+        ) from error
+
+
+def _decode(data: bytes, module: str) -> list[ActionSpec]:
     try:
         return msgspec.json.decode(data, type=list[ActionSpec])
     except msgspec.MsgspecError as error:

@@ -9,10 +9,10 @@ from typing import Annotated, BinaryIO
 from msgspec import Struct
 
 from requisition.schemas.receipt import Left
-from requisition.stdlib.action import ActionError, BaseAction, Change, Done, Raced, Satisfied, action
+from requisition.stdlib.action import ActionError, BaseAction, Change, Done, Satisfied, action
 from requisition.stdlib.host import ABSENT, FileChange, Host
 from requisition.stdlib.providers.archive_members import Member, chunks, members
-from requisition.stdlib.providers.file import missing_parents
+from requisition.stdlib.providers.file import missing_parents, verified
 from requisition.stdlib.spec import Output, slot
 
 MAX_ARCHIVE = 1 << 30
@@ -48,14 +48,9 @@ class Extract(BaseAction[ExtractSlots]):
         wanted = [left for left in lefts if not _there(host, left)]
         if not wanted:
             return Satisfied(outputs, tuple(lefts))
-        made = {left.path for left in lefts}
-        files: dict[str, FileChange] = {}
-        for left in wanted:
-            for parent in missing_parents(host, left.path):
-                if parent not in made and parent not in files:
-                    files[parent] = FileChange(parent, ABSENT, Left(parent, "dir", 0o755))
-            files[left.path] = FileChange(left.path, host.capture(left.path), left)
-        return Change(f"{len(wanted)} of {len(lefts)} members", tuple(files.values()), outputs=outputs)
+        above = [FileChange(p, ABSENT, Left(p, "dir", 0o755)) for p in missing_parents(host, slots.path)]
+        files = (*above, *(FileChange(left.path, host.capture(left.path), left) for left in wanted))
+        return Change(f"{len(wanted)} of {len(lefts)} members", files, outputs=outputs)
 
     def _expected(self, host: Host, slots: ExtractSlots) -> Iterator[Left]:
         digests: dict[str, tuple[str, int, int]] = {}
@@ -81,11 +76,11 @@ class Extract(BaseAction[ExtractSlots]):
                     yield Left(path, "file", mode, size=size, sha256=sha256)
 
     def do(self, host: Host, slots: ExtractSlots, change: Change) -> Done:
-        """Second pass: write what differs, in the archive's order."""
+        """Second pass: write what differs, in the archive's order, as long as it is what was looked at."""
         files = {one.path: one for one in change.files}
         for one in change.files:
             if one.expect.kind == "dir":
-                (host.set_meta if one.prior.kind == "dir" else host.make_dir)(one)
+                host.make_dir(one)
         count = 0
         with _opened(host, slots) as (file, label, packed):
             for member in members(file, label, packed, slots.strip):
@@ -96,12 +91,10 @@ class Extract(BaseAction[ExtractSlots]):
                 if member.kind == "link":
                     host.make_link(wanted)
                 elif member.kind == "hard":
-                    host.put_file(wanted, host.read(f"{slots.path.rstrip('/')}/{member.target}"))
+                    earlier = host.read(f"{slots.path.rstrip('/')}/{member.target}")
+                    host.put_file(wanted, verified([earlier], wanted))
                 else:
-                    host.put_file(wanted, chunks(member, label))
-        for one in change.files:
-            if one.expect.kind == "file" and not host.matches(one.expect):
-                raise Raced(f"{one.path} is not what the archive held when it was looked at")
+                    host.put_file(wanted, verified(chunks(member, label), wanted))
         return Done({"path": slots.path, "count": count}, tuple(one.expect for one in change.files))
 
 

@@ -92,6 +92,8 @@ class Remove(BaseAction[RemoveSlots]):
         found = host.stat(path)
         if found is None:
             return Satisfied({"path": path}, (gone,))
+        if path == "/":
+            raise ActionError("the target root itself is not removed", "name what is to go below it")
         if found.kind == "dir" and not slots.recursive and host.listdir(path):
             raise ActionError(f"{path} is a directory that is not empty", "set recursive = True")
         below = [entry for entry, _ in host.walk(path)]

@@ -1,5 +1,6 @@
 """Renaming, and keeping a copy beside."""
 
+import errno
 from typing import Annotated, Any
 
 from msgspec import Struct
@@ -10,6 +11,7 @@ from requisition.stdlib.action import (
     BaseAction,
     Change,
     Done,
+    Raced,
     Satisfied,
     UndoConflict,
     action,
@@ -34,8 +36,10 @@ class Rename(BaseAction[RenameSlots]):
         """Done when the source is gone and the new name is there."""
         source, target = host.stat(slots.source), host.stat(slots.path)
         outputs = {"path": slots.path}
+        if slots.path.startswith(f"{slots.source}/"):
+            raise ActionError(f"{slots.source} cannot be moved into itself", "choose another name")
         if source is None and target is not None:
-            return Satisfied(outputs)
+            return Satisfied(outputs, (Left(slots.source, "absent"),))
         if source is None:
             raise ActionError(f"{slots.source} does not exist", "make it first, with after = […]")
         if target is not None:
@@ -48,8 +52,14 @@ class Rename(BaseAction[RenameSlots]):
 
     def do(self, host: Host, slots: RenameSlots, change: Change) -> Done:
         """One atomic rename that never replaces."""
-        host.rename(slots.source, slots.path)
-        return Done({"path": slots.path})
+        try:
+            host.rename(slots.source, slots.path)
+        except OSError as error:
+            if error.errno == errno.EXDEV:
+                what = f"{slots.source} and {slots.path} are on different file systems"
+                raise ActionError(what, "copy it, then remove the old one") from error
+            raise
+        return Done({"path": slots.path}, (Left(slots.source, "absent"),))
 
     def undo(self, host: Host, undo: Any) -> None:
         """Move back the very thing that was moved."""
@@ -87,14 +97,14 @@ class Backup(BaseAction[BackupSlots]):
             return Satisfied(outputs)
         if found.kind != "file":
             raise ActionError(f"{slots.path} is not a regular file", "only files are backed up")
-        sealed = host.sealed
-        left = Left(copy, "file", found.mode, -1, -1, found.size, host.digest(slots.path), sealed=sealed)
+        mode = found.mode & 0o777  # the copy is ours: it must not run as us for everyone
+        left = Left(copy, "file", mode, -1, -1, found.size, host.digest(slots.path), sealed=host.sealed)
         return Change("no copy yet", (FileChange(copy, ABSENT, left),), (None,), outputs=outputs)
 
     def do(self, host: Host, slots: BackupSlots, change: Change) -> Done:
-        """Copy it, then check that it is what was looked at."""
-        file = change.files[0]
-        host.put_file(file, host.read(slots.path))
-        if not host.matches(file.expect):
-            raise ActionError(f"{slots.path} changed while it was copied", "apply again")
+        """Copy it, if it still is what was looked at."""
+        file, content = change.files[0], host.read(slots.path)
+        if host.expect_file(file.path, content, file.expect.mode, -1, -1) != file.expect:
+            raise Raced(f"{slots.path} changed while it was copied")
+        host.put_file(file, content)
         return Done({"backup": file.path, "path": slots.path}, (file.expect,))

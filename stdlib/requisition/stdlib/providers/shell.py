@@ -26,7 +26,7 @@ class ExecSlots(Struct, frozen=True):
     cwd: Annotated[str, slot("path", "where it runs; by default the target root")] = "/"
     env: Annotated[dict[str, str], slot("dict", "environment on top of PATH, HOME and LC_ALL")] = {}
     stdin: Annotated[Any, slot("content", "what it reads; the way to hand over a secret", secret=True)] = ""
-    timeout: Annotated[int, slot("duration", "killed after this time; 0: never")] = 0
+    timeout: Annotated[int, slot("duration", "killed after this time, as are `unless` and `undo`; 0: never")] = 0
     creates: Annotated[str, slot("path", "not run when this path exists")] = ""
     unless: Annotated[list[str], slot("strings", "not run when this command succeeds")] = []
     undo: Annotated[list[str], slot("strings", "command that takes the effect back")] = []
@@ -60,11 +60,12 @@ class Exec(BaseAction[ExecSlots]):
         nothing = {"stdout": "", "stderr": "", "exit_code": 0}
         if slots.creates and host.stat(slots.creates) is not None:
             return Satisfied(nothing)
-        if slots.unless and host.run(slots.unless, cwd=_cwd(host, slots), env=slots.env).status == 0:
+        cwd = _cwd(host, slots)
+        if slots.unless and _run(host, slots.unless, slots.env, cwd, b"", slots.timeout).status == 0:
             return Satisfied(nothing)
         undo: dict[str, Any] | None = {} if slots.checks_only else None
         if slots.undo:
-            undo = {"argv": slots.undo, "cwd": _cwd(host, slots), "env": slots.env}
+            undo = {"argv": slots.undo, "cwd": cwd, "env": slots.env, "timeout": slots.timeout}
         return Change("runs " + slots.argv[0].rpartition("/")[2][:40], undo=undo)
 
     def do(self, host: Host, slots: ExecSlots, change: Change) -> Done:
@@ -86,7 +87,7 @@ class Exec(BaseAction[ExecSlots]):
         """Run the undo command, if there is anything to undo."""
         if not undo:
             return
-        done = _run(host, undo["argv"], undo["env"], undo["cwd"], b"", 0)
+        done = _run(host, undo["argv"], undo["env"], undo["cwd"], b"", undo["timeout"])
         if done.status != 0:
             raise UndoConflict(f"the undo command ended with {_status(done)}: {_excerpt(done)}")
 
