@@ -41,14 +41,14 @@ class Trial:
         order, self.state = fresh(self.folder, self.times)
         return request("apply", self.state, order, on_conflict="overwrite")
 
-    def undone(self, what: str) -> list[str]:
+    def undone(self, what: str, **how: bool) -> list[str]:
         """Roll back whatever run stands; the tree must be as before."""
-        answer, _ = in_child(request("rollback", self.state))
+        answer, _ = in_child(request("rollback", self.state, **how))
         return [*ended_well(answer, what, NOTHING_STANDS), *difference(snapshot(self.root), self.before, what)]
 
-    def finished(self, what: str) -> list[str]:
+    def finished(self, what: str, **how: bool) -> list[str]:
         """Resume what was cut off, or apply when nothing had begun; the tree must be the whole run's."""
-        answer, _ = in_child(request("resume", self.state))
+        answer, _ = in_child(request("resume", self.state, **how))
         if answer.status == "bad_input" and any(words in answer.text for words in NOTHING_BEGUN):
             order = self.folder / "package" / "order.plan"
             answer, _ = in_child(request("apply", self.state, order, on_conflict="overwrite"))
