@@ -9,12 +9,12 @@ import os
 import resource
 import sys
 import threading
-from typing import Any
 
 import msgspec
 from msgspec import Struct
 
 from requisition.compiler.evaluate import Job, ScriptError, evaluate
+from requisition.compiler.settings import mismatches
 from requisition.schemas.diagnostic import Diagnostic
 from requisition.stdlib.spec import ActionSpec
 
@@ -37,6 +37,7 @@ class Reply(Struct):
     findings: list[Diagnostic] = []
     recording: msgspec.Raw = msgspec.Raw(b"null")
     error: str = ""
+    phase: str = ""
 
 
 def main() -> None:
@@ -67,31 +68,27 @@ def _limit(task: Task) -> None:
     ):
         _, hard = resource.getrlimit(kind)
         bound = value if hard == resource.RLIM_INFINITY else min(value, hard)
-        resource.setrlimit(kind, (bound, bound))
+        last = bound + 1 if kind == resource.RLIMIT_CPU and hard == resource.RLIM_INFINITY else bound
+        resource.setrlimit(kind, (bound, last))  # at the soft limit of time comes a signal that tells why
 
 
 def _work(task: Task) -> Reply:
+    """Findings, and unless there is an error among them the recording."""
     try:
-        findings = _check(task)
+        findings = [*mismatches(task.job.patterns), *_check(task)]
         if task.check_only or any(one.severity == "error" for one in findings):
             return Reply(findings)
         return Reply(findings, msgspec.Raw(evaluate(task.job)))
     except ScriptError as error:
-        return Reply([], error=error.text)
-    except MemoryError:
-        return Reply([], error="error: out of memory")
+        return Reply([], error=error.text, phase=error.phase)
     except BaseException as error:  # noqa: BLE001  (a Rust panic is a BaseException; it becomes a report)
-        return Reply([], error=f"error: the evaluator failed: {_described(error)}")
+        return Reply([], error=f"error: the evaluator failed: {type(error).__name__}: {str(error)[:200]}")
 
 
 def _check(task: Task) -> list[Diagnostic]:
     from requisition.compiler.check import check_files
 
     return check_files(task.job.files, task.job.std, {spec.name: spec for spec in task.catalogue})
-
-
-def _described(error: BaseException) -> Any:
-    return f"{type(error).__name__}: {str(error)[:200]}"
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from requisition.compiler.prelude import CALLABLES, GLOBALS
 from requisition.compiler.recording import Recorder
+from requisition.compiler.settings import PatternCheck
 
 _LIBRARIES = (
     "StructType",
@@ -34,6 +35,7 @@ class Job(Struct):
     std: dict[str, str]
     prelude: str
     phases: list[tuple[str, str]]
+    patterns: list[PatternCheck]
     facts: dict[str, Any]
     cpu_seconds: int
     call_depth: int
@@ -42,11 +44,12 @@ class Job(Struct):
 
 
 class ScriptError(Exception):
-    """A script failed; `text` is Starlark's own report."""
+    """A script failed; `text` is Starlark's own report, `phase` the phase that was being evaluated."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, phase: str) -> None:
         super().__init__(text)
         self.text = text
+        self.phase = phase
 
 
 def evaluate(job: Job) -> bytes:
@@ -63,19 +66,29 @@ class _Evaluation:
         self._options = starlark.EvalOptions(check_cancelled=self._late, max_callstack_size=job.call_depth)
         self._modules: dict[str, starlark.FrozenModule] = {}
         self._loading: list[str] = []
+        self._phase_name = ""
+        self._innermost = ""
         self._loader = starlark.FileLoader(self._load)
 
     def run(self) -> bytes:
         try:
             self._modules["@prelude"] = self._prelude()
             for name, script in self._job.phases:
+                self._phase_name = name
                 self._recorder.start_phase(name)
                 self._phase(name, script)
                 self._recorder.end_phase()
-        except starlark.StarlarkError as error:
-            late = "\nerror: it took too long" if self._late() else ""
-            raise ScriptError(str(error) + late) from error
+        except BaseException as error:
+            raise ScriptError(self._told(error), self._phase_name) from error
         return self._recorder.written()
+
+    def _told(self, error: BaseException) -> str:
+        if isinstance(error, starlark.StarlarkError):
+            text = self._innermost or str(error)
+            return f"{text}\nerror: it took too long" if self._late() else text
+        if isinstance(error, MemoryError) or "out of memory" in str(error):
+            return "error: out of memory"
+        return f"error: the evaluator failed: {type(error).__name__}: {str(error)[:200]}"
 
     def _late(self) -> bool:
         """Processor time, which unlike the wall's does not depend on what else the machine does."""
@@ -116,7 +129,12 @@ class _Evaluation:
             module = starlark.Module()
             names = ", ".join(f'"{one}"' for one in GLOBALS)
             self._eval(module, "@driver", f'load("@prelude", {names})\n')
-            self._eval(module, name, text)
+            with self._recorder.outside():
+                self._eval(module, name, text)
+        except starlark.StarlarkError as error:
+            self._innermost = self._innermost or str(error)  # whoever loads it only quotes it
+            raise
+        else:
             found = self._modules[name] = module.freeze()
         finally:
             self._loading.pop()

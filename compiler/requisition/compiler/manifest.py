@@ -2,18 +2,17 @@
 
 import os
 import re
-from typing import Any, Literal
+from typing import Literal
 
 from msgspec import Struct
 
+from requisition.compiler.manifest_rules import PHASES, problems
+from requisition.compiler.settings import Setting
 from requisition.schemas import strictyaml
 from requisition.schemas.diagnostic import BadInput, Diagnostic
 from requisition.schemas.document import Platform
 
 MANIFEST = "package.yaml"
-PHASES = ("prepare", "install", "provision", "verify")
-_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}\Z")
-_OPTION = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,62}\Z")
 
 
 class Feature(Struct, frozen=True, forbid_unknown_fields=True):
@@ -21,19 +20,6 @@ class Feature(Struct, frozen=True, forbid_unknown_fields=True):
 
     doc: str = ""
     default: bool = False
-
-
-class Setting(Struct, frozen=True, forbid_unknown_fields=True):
-    """A typed value: a JSON Schema fragment (2020-12), of which these keywords are understood."""
-
-    type: Literal["string", "integer", "boolean", "array", "object"] = "string"
-    description: str = ""
-    default: Any = None
-    enum: list[Any] | None = None
-    minimum: int | None = None
-    maximum: int | None = None
-    pattern: str | None = None
-    items: dict[str, Any] | None = None
 
 
 class Layer(Struct, frozen=True, forbid_unknown_fields=True):
@@ -87,44 +73,17 @@ def read_manifest(folder: str) -> Manifest:
 
 
 def parse_manifest(text: bytes | str, where: str) -> Manifest:
-    """The manifest in a text."""
+    """The manifest in a text. Raises BadInput with every finding and its place."""
     found = strictyaml.load_typed(text, where, Manifest)
-    problems = [
-        *_names(found, where),
-        *_checkout(found, where),
-        *(
-            Diagnostic(what=f"{phase!r} is not a phase", where=where, next=f"phases are {', '.join(PHASES)}")
-            for phase in found.phases
-            if not _OPTION.match(phase)
-        ),
-    ]
-    if problems:
-        raise BadInput(problems)
+    wrong = problems(found)
+    if wrong:
+        _, positions = strictyaml.load(text, where)
+        places = {**positions.of_keys, **positions}
+        raise BadInput(
+            Diagnostic(what=one.what, where="{}:{}:{}".format(where, *places.get(one.path, (1, 1))), next=one.next)
+            for one in wrong
+        )
     return found
-
-
-def _checkout(found: Manifest, where: str) -> list[Diagnostic]:
-    if found.projects.deploy == "copy" or found.projects.checkout.startswith(("/", "~/")):
-        return []
-    what = "projects are deployed as links, and `checkout` does not say where to"
-    return [Diagnostic(what=what, where=where, next="projects: {deploy: link, checkout: /path/of/this/package}")]
-
-
-def _names(found: Manifest, where: str) -> list[Diagnostic]:
-    bad = []
-    if not _NAME.match(found.name):
-        bad.append(f"{found.name!r} cannot name a package")
-    bad += [
-        f"{name!r} cannot name a {kind}" for kind, names in _named(found) for name in names if not _OPTION.match(name)
-    ]
-    layers = [layer.name for layer in found.layers]
-    bad += [f"the layer {name!r} stands here twice" for name in set(layers) if layers.count(name) > 1]
-    return [Diagnostic(what=what, where=where, next="use letters, digits, - and _") for what in bad]
-
-
-def _named(found: Manifest) -> list[tuple[str, list[str]]]:
-    return [("feature", list(found.features)), ("setting", list(found.settings)), ("secret", list(found.secrets)),
-            ("layer", [layer.name for layer in found.layers])]  # fmt: skip
 
 
 def lone_manifest(script: str) -> Manifest:

@@ -23,7 +23,7 @@ from requisition.compiler.recording import Nested, Recording
 from requisition.compiler.request import BuildRequest, BuildResult, Limits, PackageFacts
 from requisition.compiler.sandbox import run_child
 from requisition.compiler.scripts import phase_scripts, read_scripts
-from requisition.compiler.variants import PackageFiles
+from requisition.compiler.variants import FilesBeside, PackageFiles
 from requisition.schemas.canonical import encode
 from requisition.schemas.diagnostic import BadInput, Diagnostic
 from requisition.schemas.document import ORDER_VERSION, Collision, Context, Input, Order, Secret
@@ -106,7 +106,12 @@ def open_package(request: BuildRequest) -> Package:
         raise BadInput.of("there is no package", where=request.source, next="name a folder or a .star file")
     manifests.check_platform(found, request.target, where)
     facts = _facts(found, request, request.features, request.without, request.settings, where)
-    return Package(folder, "", found, facts, PackageFiles(folder, request.target), script)
+    return Package(folder, "", found, facts, _files(folder, request, script), script)
+
+
+def _files(folder: str, request: BuildRequest, script: str) -> PackageFiles:
+    """A lone script's folder may be anything, a home directory say: it is not walked."""
+    return FilesBeside(folder, request.target, script) if script else PackageFiles(folder, request.target)
 
 
 def _facts(
@@ -153,12 +158,13 @@ def _build_package(package: Package, request: BuildRequest, catalogue: Catalogue
 
 def _job(package: Package, limits: Limits, catalogue: Catalogue) -> Job:
     facts = package.facts
-    scripts = read_scripts(package.folder, package.files, package.script, limits)
+    scripts = read_scripts(package.files, limits)
     return Job(
         scripts,
         standard_library(),
         prelude(catalogue),
         phase_scripts(package.manifest, scripts, package.script),
+        settings.pattern_checks(package.manifest, facts.settings),
         {
             "name": facts.name,
             "version": facts.version,
@@ -256,8 +262,11 @@ def _open_nested(package: Package, nested: Nested, request: BuildRequest) -> Pac
     folder = os.path.realpath(f"{package.folder}/{path}")
     if os.path.isabs(nested.path) or not folder.startswith(os.path.realpath(package.folder) + os.sep):
         raise BadInput.of(f"{nested.path!r} is not a folder of this package", where=nested.location)
-    found = manifests.read_manifest(folder)
     where = f"{folder}/{manifests.MANIFEST}"
+    if not os.path.isfile(where):
+        what = f"{nested.path!r} holds no package"
+        raise BadInput.of(what, where=nested.location, why=f"there is no {path}/{manifests.MANIFEST}")
+    found = manifests.read_manifest(folder)
     manifests.check_platform(found, request.target, where)
     options = nested.options
     facts = _facts(found, request, options["features"], options["without"], options["settings"], nested.location)

@@ -6,6 +6,7 @@ want one target: the later layer wins; within a layer the more specific suffix; 
 name. Every loser is recorded as a collision.
 """
 
+import os
 from collections.abc import Iterable, Mapping
 from posixpath import basename, dirname
 from typing import Any
@@ -62,7 +63,7 @@ def deploy(
         collisions.append(Collision(candidate.target, winner.source, loser.source))
     chosen = [winners[target] for target in sorted(winners)]
     data = _template_data(facts, asked.options.get("data") or {})
-    modes = {path: _mode(text, asked.location) for path, text in manifest.projects.modes.items()}
+    modes = {path: int(mode, 8) for path, mode in manifest.projects.modes.items()}
     checkout = manifest.projects.checkout if manifest.projects.deploy == "link" else ""
     calls = list(_calls(chosen, asked, checkout, data, modes))
     return Deployed(calls, sorted(collisions, key=lambda c: (c.target, c.loser.path)))
@@ -93,6 +94,9 @@ def _candidates(
 ) -> Iterable[Candidate]:
     for rank, layer in enumerate(layers):
         prefix = layer.path.strip("/") + "/"
+        if not os.path.isdir(f"{files.folder}/{prefix}"):
+            what = f"the layer {layer.name!r} has no folder {layer.path!r}"
+            raise BadInput.of(what, where=location, next="make it, or correct the layer's path in package.yaml")
         for path in files.below(prefix):
             project, _, inner = path.removeprefix(prefix).partition("/")
             if not inner:
@@ -104,6 +108,9 @@ def _candidates(
                     why="this release does not decrypt files",
                     next="use plan.secret for the value, or leave the file out of the layer",
                 )
+            if not path.isprintable():
+                what = f"{path!r} cannot be deployed: its name is not printable UTF-8"
+                raise BadInput.of(what, where=location, next="rename it, or leave it out of the layer")
             name, template = inner.removesuffix(".tmpl"), inner.endswith(".tmpl")
             plain, suffixes = split_suffixes(basename(name), segments)
             score = specificity(suffixes, facts.platform, segments)
@@ -150,13 +157,3 @@ def _folders(target: str) -> list[str]:
         found.append(parent)
         parent = dirname(parent)
     return found[::-1]
-
-
-def _mode(text: str, location: str) -> int:
-    try:
-        mode = int(text, 8)
-    except ValueError:
-        mode = -1
-    if not 0 <= mode <= 0o7777:
-        raise BadInput.of(f"{text!r} is not a mode", where=location, next='write it in octal, as "0600"')
-    return mode

@@ -6,11 +6,14 @@ and a large package makes a hundred thousand calls. Numbers of calls are positio
 """
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
 from msgspec import Struct
 
+from requisition.schemas.diagnostic import BadInput
 from requisition.schemas.document import PhaseKind
 
 _PROMISE_TEXT = re.compile(r"struct\(_(ref|item|secret)=")
@@ -108,8 +111,11 @@ class ScriptProblem(Exception):
 
 
 def read_recording(data: bytes | msgspec.Raw) -> Recording:
-    """The recording that a recorder wrote, each call told its phase and bodies."""
-    found = msgspec.json.decode(data, type=Recording)
+    """The recording that a recorder wrote, each call told its phase and bodies. Raises BadInput."""
+    try:
+        found = msgspec.json.decode(data, type=Recording)
+    except RecursionError as error:
+        raise BadInput.of("a value that the scripts give is nested too deeply", next="use lists and dicts") from error
     ends = [span.first for span in found.spans[1:]] + [len(found.calls)]
     for span, end in zip(found.spans, ends, strict=False):
         for call in found.calls[span.first : end]:
@@ -142,6 +148,15 @@ class Recorder:
     def end_phase(self) -> None:
         """Calls belong nowhere until the next phase."""
         self._open = []
+
+    @contextmanager
+    def outside(self) -> Iterator[None]:
+        """Calls at the top of a file belong to no phase: which one would depend on who loads it first."""
+        kept, self._open = self._open, []
+        try:
+            yield
+        finally:
+            self._open = kept
 
     def written(self) -> bytes:
         """The recording as JSON, for `read_recording`."""
@@ -243,10 +258,12 @@ class Recorder:
     # the rest ------------------------------------------------------------------------------------
 
     def _pin(self, path: str, where: str) -> None:
+        self._phase_or_body()
         self._take(path)
         self._rest.pinned.append((path, location(where)))
 
     def _use_secret(self, name: str, where: str) -> None:
+        self._phase_or_body()
         self._take(name)
         self._rest.secrets.append((name, location(where)))
 

@@ -1,12 +1,16 @@
 """What a build is asked, and what it gives."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from msgspec import Struct
 
-from requisition.schemas.diagnostic import Diagnostic
+from requisition.schemas.diagnostic import BadInput, Diagnostic
 from requisition.schemas.document import Order, Platform
+
+ARCHITECTURES = ("amd64", "arm64", "386", "arm", "riscv64")
+_PART = re.compile(r"[a-z0-9][a-z0-9._-]{0,31}\Z")
 
 
 class Limits(Struct, frozen=True):
@@ -58,7 +62,10 @@ class PackageFacts(Struct, frozen=True):
 
 
 def parse_target(text: str) -> Platform:
-    """`linux/debian/amd64`, `linux/amd64`, `darwin` … as a platform."""
-    parts = [part.lower() for part in text.split("/") if part]
-    arch = parts.pop() if len(parts) > 1 and parts[-1] in ("amd64", "arm64", "386", "arm", "riscv64") else ""
-    return Platform(parts[0] if parts else "", parts[1] if len(parts) > 1 else "", arch)
+    """`linux/debian/amd64`, `linux/amd64`, `darwin` … as a platform. Raises BadInput."""
+    parts = text.lower().split("/")
+    if len(parts) > 3 or not all(_PART.match(part) for part in parts):
+        raise BadInput.of(f"{text!r} is not a platform", next="write it as linux/debian/amd64, linux/amd64 or darwin")
+    if len(parts) == 2 and parts[1] in ARCHITECTURES:
+        return Platform(parts[0], "", parts[1])
+    return Platform(*parts)

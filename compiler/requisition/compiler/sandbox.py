@@ -13,6 +13,7 @@ from requisition.compiler.prelude import function_name
 from requisition.compiler.recording import Recording, read_recording
 from requisition.compiler.request import Limits
 from requisition.compiler.scripterror import diagnose
+from requisition.compiler.scripts import definition
 from requisition.schemas.diagnostic import BadInput, Diagnostic
 from requisition.stdlib.spec import ActionSpec
 
@@ -48,7 +49,10 @@ def run_child(
     reply = msgspec.json.decode(done.stdout, type=Reply)
     if reply.error:
         names = {function_name(name): name for name in catalogue}
-        raise BadInput([*reply.findings, diagnose(reply.error, job.files, names)])
+        found = diagnose(reply.error, job.files, names)
+        if not found.where:
+            found = msgspec.structs.replace(found, where=_place_of(reply.phase, job))
+        raise BadInput([*reply.findings, found])
     if bytes(reply.recording) == b"null":
         return reply.findings, None
     return reply.findings, read_recording(reply.recording)
@@ -64,15 +68,18 @@ def _reason(code: int, stderr: bytes) -> str:
 
 
 def _died(why: str, job: Job) -> BadInput:
-    where = ""
-    if job.phases:
-        phase, script = job.phases[0]
-        lines = job.files[script].splitlines()
-        line = next((n for n, text in enumerate(lines, 1) if text.startswith(f"def {phase}")), 1)
-        where = f"{script}:{line}:1"
     return BadInput.of(
         "the package could not be evaluated",
-        where=where,
+        where=_place_of("", job),
         why=why,
-        next="look for a loop or a value that grows without end; limits are in docs/package.md",
+        next="look for a loop, a value or a setting's pattern without end; limits are in docs/package.md",
     )
+
+
+def _place_of(phase: str, job: Job) -> str:
+    """Where a phase's function stands; the first one's when it is not known which was evaluated."""
+    for name, script in job.phases:
+        if phase in (name, ""):
+            found = definition(name, job.files[script])
+            return f"{script}:{job.files[script].count(chr(10), 0, found.start()) + 1}:1" if found else f"{script}:1:1"
+    return ""

@@ -12,9 +12,11 @@ _FUNCTION = re.compile(r"`?@prelude\._?([a-z0-9_]+)`?")
 _FAIL = re.compile(r"\Afail: ")
 _PYTHON = re.compile(r"\A(?:ScriptProblem|ValueError): ")
 _HINTS = (
-    ("took too long", "look for a loop that does not end; the limit is in the build's options"),
+    ("took too long", "look for a loop that does not end; the limit is in docs/package.md"),
     ("Starlark call stack overflow", "look for recursion that does not end"),
     ("Immutable", "a loaded file is frozen: build values inside of the function"),
+    ("out of memory", "look for a value that grows without end; the limit is in docs/package.md"),
+    ("extra positional argument(s) for call to", "a phase function takes (package, phase)"),
     ("unknown directive", "the file is not Starlark"),
 )
 
@@ -26,7 +28,7 @@ def diagnose(report: str, files: Mapping[str, str], actions: Mapping[str, str]) 
     found = _ERROR.search(report)
     message = found["message"].strip() if found else report.strip().splitlines()[-1]
     message = "it took too long" if late else _clean(message, actions)
-    where, line, column = _place(report, frames)
+    where, line, column = _place(report, frames, files)
     trail = [f"{m['file']}:{m['line']} in {m['function']}" for m in frames if m["function"] != "<module>"]
     return Diagnostic(
         what=message,
@@ -38,14 +40,16 @@ def diagnose(report: str, files: Mapping[str, str], actions: Mapping[str, str]) 
     )
 
 
-def _place(report: str, frames: list[re.Match[str]]) -> tuple[str, int, int]:
-    """The span of the error if it lies in a file of the author, else their innermost frame."""
+def _place(report: str, frames: list[re.Match[str]], files: Mapping[str, str]) -> tuple[str, int, int]:
+    """The span of the error if it lies in a file of the author, else the statement of their innermost frame."""
     span = _SPAN.search(report)
     if span is not None and not span["file"].startswith("@"):
         return span["file"], int(span["line"]), int(span["column"])
-    if frames:
-        return frames[-1]["file"], int(frames[-1]["line"]), 1
-    return "", 1, 1
+    if not frames:
+        return "", 1, 1
+    file, line = frames[-1]["file"], int(frames[-1]["line"])
+    text = files.get(file, "").split("\n")[line - 1 : line]
+    return file, line, len(text[0]) - len(text[0].lstrip()) + 1 if text else 1
 
 
 def _clean(message: str, actions: Mapping[str, str]) -> str:

@@ -13,18 +13,15 @@ MAX_DEPTH = 200
 SHARED = "package.star"
 
 
-def read_scripts(folder: str, files: PackageFiles, lone: str, limits: Limits) -> dict[str, str]:
+def read_scripts(files: PackageFiles, limits: Limits) -> dict[str, str]:
     """Text of every script that the target gets, by its path in the package. Raises BadInput for text that
     is not UTF-8, too large, or nested so deeply that the parser could be hurt."""
-    names = files.scripts()
-    if lone:
-        names = {lone: lone}
     texts: dict[str, str] = {}
     findings: list[Diagnostic] = []
     total = 0
-    for name, place in names.items():
+    for name, place in files.scripts().items():
         try:
-            with open(os.path.join(folder, place), "rb") as file:
+            with open(os.path.join(files.folder, place), "rb") as file:
                 data = file.read(limits.script_bytes + 1)
             total += len(data)
             if total > limits.script_bytes:
@@ -55,7 +52,7 @@ def phase_scripts(manifest: Manifest, scripts: dict[str, str], lone: str) -> lis
     for phase in manifest.phases:
         own = f"{phase}.star"
         for script in (lone,) if lone else (own, SHARED):
-            if script in scripts and re.search(rf"^def {re.escape(phase)}\s*\(", scripts[script], re.MULTILINE):
+            if script in scripts and definition(phase, scripts[script]):
                 found.append((phase, script))
                 break
         else:
@@ -73,3 +70,8 @@ def phase_scripts(manifest: Manifest, scripts: dict[str, str], lone: str) -> lis
             next="write: def install(package, phase):",
         )
     return found
+
+
+def definition(phase: str, text: str) -> re.Match[str] | None:
+    """Where a script defines the function of a phase."""
+    return re.search(rf"^def {re.escape(phase)}\s*\(", text, re.MULTILINE)

@@ -11,6 +11,7 @@ from requisition.schemas.diagnostic import BadInput
 from requisition.stdlib.spec import ActionSpec, Slot
 
 _DURATION = re.compile(r"(\d{1,9})(ms|s|m|h)\Z")
+_MAX_DEPTH = 64
 _UNITS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000}
 _PLAIN: dict[str, tuple[type[Any], str]] = {
     "string": (str, "text"),
@@ -97,9 +98,11 @@ def _plain(spec: ActionSpec, slot: Slot, value: Any, location: str, mark: Mark, 
     return value
 
 
-def _inside(spec: ActionSpec, slot: Slot, value: Any, location: str, mark: Mark) -> Any:
+def _inside(spec: ActionSpec, slot: Slot, value: Any, location: str, mark: Mark, depth: int = 0) -> Any:
     """A value at any depth: promises and secrets resolved, and nothing that an order cannot hold."""
     found = value.__class__
+    if depth > _MAX_DEPTH:
+        raise bad(location, f"plan.{spec.name}: {slot.name}: nested deeper than {_MAX_DEPTH}")
     if found is dict:
         marked = mark(value)
         if marked is not None:
@@ -107,9 +110,9 @@ def _inside(spec: ActionSpec, slot: Slot, value: Any, location: str, mark: Mark)
         for key in value:
             if key.startswith("$") or not key.isascii():
                 raise bad(location, f"plan.{spec.name}: {slot.name}: the key {key!r} must be ASCII without a $ first")
-        return {key: _inside(spec, slot, inner, location, mark) for key, inner in value.items()}
+        return {key: _inside(spec, slot, inner, location, mark, depth + 1) for key, inner in value.items()}
     if found is list:
-        return [_inside(spec, slot, inner, location, mark) for inner in value]
+        return [_inside(spec, slot, inner, location, mark, depth + 1) for inner in value]
     if found is float or (found is int and abs(value) > MAX_INTEGER):
         raise bad(location, f"plan.{spec.name}: {slot.name}: found {value!r}, expected text or a number within ±2^53")
     return value

@@ -8,6 +8,7 @@ the machine that builds. Nothing outside of the package is ever named: links tha
 import os
 from collections.abc import Iterable
 
+from requisition.compiler.request import ARCHITECTURES
 from requisition.schemas.diagnostic import BadInput
 from requisition.schemas.document import Platform
 
@@ -15,7 +16,6 @@ MAX_FILES = 200_000
 MAX_DEPTH = 40
 FOLDERS = ("Common", "Unix")
 _OSES = {"linux": "Linux", "darwin": "Darwin", "freebsd": "FreeBSD"}
-_ARCHES = ("amd64", "arm64", "386", "arm", "riscv64")
 _SKIPPED = frozenset({".git", ".hg", ".svn", "__pycache__"})
 
 
@@ -76,6 +76,35 @@ class PackageFiles:
         return sorted(self._plain.union(*(self._variants[name] for name in self._order)))
 
 
+class FilesBeside(PackageFiles):
+    """The files beside a lone script, looked for one by one."""
+
+    def __init__(self, folder: str, target: Platform, script: str) -> None:
+        """Reads nothing."""
+        self.folder = folder
+        self._script = script
+        self._order = folder_names(target)[::-1]
+
+    def find(self, path: str) -> str | None:
+        """The most specific file for a path, None when there is none inside the folder."""
+        for found in (*(f"{name}/{path}" for name in self._order), path):
+            if _leads_to_file_inside(self.folder, found):
+                return found
+        return None
+
+    def scripts(self) -> dict[str, str]:
+        """The script itself."""
+        return {self._script: self._script}
+
+    def below(self, folder: str) -> list[str]:
+        """Nothing: a lone script has no layers."""
+        return []
+
+    def names(self) -> Iterable[str]:
+        """Nothing to suggest."""
+        return ()
+
+
 def _walk(folder: str) -> Iterable[str]:
     pending, count = [""], 0
     while pending:
@@ -112,7 +141,7 @@ def specificity(suffixes: list[str], target: Platform, segments: tuple[str, ...]
             fits = target.os in _OSES
         elif suffix in _OSES.values():
             fits = _OSES.get(target.os) == suffix
-        elif suffix in _ARCHES:
+        elif suffix in ARCHITECTURES:
             fits = target.arch == suffix
         elif suffix in segments:
             fits = True
@@ -127,7 +156,7 @@ def specificity(suffixes: list[str], target: Platform, segments: tuple[str, ...]
 def split_suffixes(name: str, segments: tuple[str, ...]) -> tuple[str, list[str]]:
     """`gitconfig.Linux.Debian` → (`gitconfig`, [`Linux`, `Debian`]). A distribution counts after an OS."""
     parts = name.split(".")
-    known = {"Unix", *_OSES.values(), *_ARCHES, *segments}
+    known = {"Unix", *_OSES.values(), *ARCHITECTURES, *segments}
     for at in range(1, len(parts)):
         tail = parts[at:]
         head_ok = tail[0] in known
