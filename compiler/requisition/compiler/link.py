@@ -193,6 +193,7 @@ class Linker:
                 other = paths.add(number, path, writes, claims, found)
                 if other >= 0 and other != number:
                     self._check_clash(number, other, needs)
+        found.discard(number)
         return found
 
     def _check_clash(self, number: int, other: int, needs: set[int]) -> None:

@@ -23,17 +23,18 @@ class PathOrder:
         self._children: dict[str, set[str]] = {}
 
     def add(self, node: int, path: str, writes: bool, claims: bool, needs: set[int]) -> int:
-        """Add to `needs` what a node waits for because of one of its paths; the earlier claimant, or -1."""
+        """Add to `needs` what a node waits for because of one of its paths (which may name the node itself, when
+        two of its paths meet); the earlier claimant, or -1."""
         clash = -1
         nearest = self._nearest(path)
-        if nearest >= 0 and nearest != node:
+        if nearest >= 0:
             needs.add(nearest)
         if not writes:
             self._readers.setdefault(path, []).append(node)
             self._list(path)
             return clash
         if path in self._readers:
-            needs.update(reader for reader in self._readers.pop(path) if reader != node)
+            needs.update(self._readers.pop(path))
         if path in self._children:
             self._take_over(path, needs, claims)
         if claims:
