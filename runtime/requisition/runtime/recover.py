@@ -102,7 +102,7 @@ def find_run(state: StateDir, run_id: str, *, interrupted: bool) -> RunInfo:
             raise BadInput.of(f"{wanted} was cut off before it began anything", next="nothing to do")
         return info
     infos = [info for name in state.run_ids() if (info := read_info(state.run(name))) is not None]
-    cut_off = [info for info in infos if info.state == "running"]
+    cut_off = [info for info in infos if info.state == "running" and has_begun(state.run(info.run_id))]
     if len(cut_off) == 1:
         return cut_off[0]
     if cut_off:
@@ -115,6 +115,12 @@ def find_run(state: StateDir, run_id: str, *, interrupted: bool) -> RunInfo:
     if not changed:
         raise BadInput.of("there is nothing to roll back", next="plan receipts lists all runs")
     return changed[-1]
+
+
+def has_begun(directory: str) -> bool:
+    """Whether a run came so far that something could have been done: its journal has a whole record."""
+    path = f"{directory}/journal"
+    return os.path.exists(path) and bool(read_journal(path))
 
 
 def reopen(request: Request, watch: Watch, info: RunInfo, resources: ExitStack, *, trusted: bool) -> Reopened:
