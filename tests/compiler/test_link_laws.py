@@ -9,7 +9,7 @@ from requisition.compiler.inputs import InputTable
 from requisition.compiler.link import Linker
 from requisition.compiler.recording import Call, PhaseRecord, Recording
 from requisition.compiler.variants import FilesBeside
-from requisition.schemas.diagnostic import BadInput
+from requisition.schemas.diagnostic import BadInput, Diagnostic
 from requisition.schemas.document import Node, Platform
 from requisition.stdlib.catalogue import load
 
@@ -26,6 +26,7 @@ SLOTS = {
     "shell.exec": lambda path, _: {"argv": ["x"], "cwd": path},
     "flow.complete": lambda *_: {"message": "done"},
 }
+CLAIMING = ("file.mkdir", "file.write")
 one_call = st.tuples(
     st.sampled_from(sorted(SLOTS)),
     st.sampled_from(PATHS),
@@ -51,6 +52,13 @@ def linked(chosen: list[tuple[str, str, str, set[int]]]) -> list[Node]:
     ]
     recording = Recording(calls, phases=[PhaseRecord("install", "forward")])
     return Linker("demo", recording, CATALOGUE, NOTHING, {}, list(range(len(calls)))).link().nodes
+
+
+def outcome(chosen: list[tuple[str, str, str, set[int]]]) -> tuple[list[Node], tuple[Diagnostic, ...]]:
+    try:
+        return linked(chosen), ()
+    except BadInput as refused:
+        return [], refused.diagnostics
 
 
 def reach(nodes: list[Node]) -> list[set[int]]:
@@ -86,10 +94,8 @@ def must_wait(earlier: Node, later: Node) -> bool:
 
 @given(st.lists(one_call, max_size=14))
 def test_nodes_that_touch_one_path_or_a_path_and_its_folder_run_as_written(chosen):
-    try:
-        nodes = linked(chosen)
-    except BadInput:
-        assume(False)
+    nodes, findings = outcome(chosen)
+    assume(not findings)
     waits = reach(nodes)
     for first, second in combinations(range(len(nodes)), 2):
         if must_wait(nodes[first], nodes[second]):
@@ -98,10 +104,8 @@ def test_nodes_that_touch_one_path_or_a_path_and_its_folder_run_as_written(chose
 
 @given(st.lists(one_call, max_size=14))
 def test_a_flow_node_stands_between_what_is_before_it_and_what_is_after(chosen):
-    try:
-        nodes = linked(chosen)
-    except BadInput:
-        assume(False)
+    nodes, findings = outcome(chosen)
+    assume(not findings)
     waits = reach(nodes)
     for at, node in enumerate(nodes):
         if node.action.startswith("flow."):
@@ -111,31 +115,27 @@ def test_a_flow_node_stands_between_what_is_before_it_and_what_is_after(chosen):
 
 @given(st.lists(one_call, max_size=14))
 def test_two_claims_of_a_path_are_refused_exactly_when_nothing_orders_them(chosen):
-    try:
-        nodes = linked(chosen)
-    except BadInput as refused:
-        assert all("both put something at the same path" in one.what for one in refused.diagnostics)
-        claimed = [path for action, path, *_ in chosen if action in ("file.write", "file.mkdir")]
+    nodes, findings = outcome(chosen)
+    if findings:
+        assert all("both put something at the same path" in one.what for one in findings)
+        claimed = [path for action, path, *_ in chosen if action in CLAIMING]
         assert len(claimed) > len(set(claimed))
         return
     claims: dict[str, tuple[str, object]] = {}
     for (action, path, _, after), node in zip(chosen, nodes, strict=True):
-        if action in ("file.write", "file.mkdir"):
+        if action in CLAIMING:
             said = (action, node.slots)
             assert path not in claims or claims[path] == said or after, node.id
             claims[path] = said
-        elif action in ("file.chmod", "file.remove", "file.rename"):
-            for used, writes in uses(node):
-                for known in [one for one in claims if writes and (one == used or above(used, one))]:
-                    del claims[known]
+            continue
+        for used in [used for used, writes in uses(node) if writes]:
+            claims = {one: said for one, said in claims.items() if one != used and not above(used, one)}
 
 
 @given(st.lists(one_call, max_size=14))
 def test_names_are_unique_and_do_not_depend_on_later_calls(chosen):
-    try:
-        nodes = linked(chosen)
-    except BadInput:
-        assume(False)
+    nodes, findings = outcome(chosen)
+    assume(not findings)
     names = [node.id for node in nodes]
     assert len(set(names)) == len(names)
     for end in range(len(chosen)):
