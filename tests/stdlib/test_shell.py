@@ -124,3 +124,14 @@ def test_a_stopped_run_ends_its_command(bench):
     bench.host._cancelled = lambda: True
     with pytest.raises(Cancelled):
         run(bench, "sleep", "60")
+
+
+def test_a_directory_that_is_missing_is_what_the_message_names(bench):
+    with pytest.raises(ActionError, match="the directory /nowhere does not exist"):
+        run(bench, "true", cwd="/nowhere")
+
+
+@pytest.mark.parametrize("script", ["exit 4", "   ", "# nothing"])
+def test_a_script_that_fails_is_not_quoted(bench, script):
+    with pytest.raises(ActionError, match="^the script ended with exit status"):
+        run(bench, script, shell=True, ok_codes=[7])

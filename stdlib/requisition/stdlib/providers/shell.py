@@ -71,10 +71,13 @@ class Exec(BaseAction[ExecSlots]):
     def do(self, host: Host, slots: ExecSlots, change: Change) -> Done:
         """Run it; an exit status that is not in `ok_codes` fails the node."""
         argv = ["/bin/sh", "-c", slots.argv[0]] if slots.shell else slots.argv
+        if host.stat(slots.cwd) is None:
+            raise ActionError(f"the directory {slots.cwd} does not exist", "make it first, or change `cwd`")
         done = _run(host, argv, slots.env, _cwd(host, slots), as_bytes(slots.stdin), slots.timeout)
         if done.status not in (slots.ok_codes or [0]):
             hidden = "its output may hold a secret and is not shown" if host.sealed else _excerpt(done)
-            raise ActionError(f"{slots.argv[0].split()[0]} ended with {_status(done)}: {hidden}")
+            name = "the script" if slots.shell else slots.argv[0]
+            raise ActionError(f"{name} ended with {_status(done)}: {hidden}")
         return Done(
             {
                 "stdout": done.stdout.decode("utf-8", "replace"),
