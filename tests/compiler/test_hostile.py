@@ -6,7 +6,7 @@ from requisition.compiler import Limits, build
 from requisition.schemas.diagnostic import BadInput
 from support.packages import built, request, write
 
-SMALL = Limits(cpu_seconds=3, wall_seconds=2.0, memory_bytes=768 << 20, call_depth=60, nodes=500)
+SMALL = Limits(cpu_seconds=1, wall_seconds=30.0, memory_bytes=768 << 20, call_depth=60, nodes=500, order_bytes=1 << 20)
 
 
 def refusal(tmp_path, body, **files):
@@ -16,10 +16,93 @@ def refusal(tmp_path, body, **files):
     return refused.value.diagnostics[-1]
 
 
-def test_an_endless_loop_is_stopped_and_named(tmp_path):
-    found = refusal(tmp_path, "for i in range(1000000000):\n    pass")
-    assert "too long" in str(found) or "processor" in str(found) or "memory" in str(found)
+def test_an_endless_loop_is_stopped_at_its_line(tmp_path):
+    found = refusal(tmp_path, "plan.file.mkdir('/a')\nfor i in range(1000000000):\n    pass")
+    assert found.what == "it took too long"
+    assert found.where == "package.star:3:5"
+
+
+def test_an_endless_builtin_is_stopped_too(tmp_path):
+    found = refusal(tmp_path, "for i in range(99):\n    sorted(range(3000000))")
+    assert "too long" in str(found) or "time on the processor" in str(found) or "memory" in str(found)
     assert found.where.startswith("package.star:")
+
+
+def test_a_pattern_that_never_ends_is_stopped(tmp_path):
+    text = "name: demo\nsettings:\n  a: {default: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa!, pattern: '^(a+)+$'}\n"
+    found = refusal(tmp_path, "pass", **{"package.yaml": text})
+    assert "its time on the processor" in found.why
+    assert "pattern" in found.next
+
+
+def test_a_text_that_misses_its_pattern_is_told(tmp_path):
+    text = "name: demo\nsettings:\n  a: {type: array, default: [b, b7], items: {pattern: '^[a-z]$'}}\n"
+    found = refusal(tmp_path, "pass", **{"package.yaml": text})
+    assert found.what == "setting 'a': found 'b7', expected a match of ^[a-z]$"
+
+
+@pytest.mark.parametrize("say", ["note(text)", "plan.content.literal(text)", "plan.source(text)", "plan.secret(text)"])
+def test_a_flood_of_words_is_refused_at_its_line(tmp_path, say):
+    found = refusal(tmp_path, f'text = "x" * 10000\nfor i in range(100000):\n    {say}')
+    assert found.what == "what the scripts ask for is larger than 1048576 bytes"
+    assert found.where.startswith("package.star:4:")
+
+
+@pytest.mark.parametrize(("depth", "words"), [(70, "nested deeper than 64"), (1500, "could not be evaluated"), (20_000, "")])
+def test_a_value_nested_too_deeply_is_an_ordinary_error(tmp_path, depth, words):
+    body = f'x = []\nfor i in range({depth}):\n    x = [x]\nplan.template.render("t", data = {{"x": x}})'
+    assert words in refusal(tmp_path, body, t="").what
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ("1.5", "a number within"),
+        ("1 << 60", "a number within"),
+        ('{"é": 1}', "must be ASCII"),
+        ('{"$ref": "x"}', "without a $ first"),
+        ('{"_ref": 3}', "are taken"),
+        ('{"_item": "x"}', "are taken"),
+        ("[lambda: 1]", "not supported on type `function`"),
+    ],
+)
+def test_what_an_order_cannot_hold_is_refused_where_it_is_written(tmp_path, value, words):
+    found = refusal(tmp_path, f'plan.file.mkdir("/a")\nplan.template.render("t", data = {{"data": {value}}})', t="")
+    assert words in found.what
+    assert found.where.startswith("package.star:3")
+
+
+def test_a_call_at_the_top_of_a_file_is_refused(tmp_path):
+    script = 'plan.file.mkdir("/a")\ndef install(package, phase):\n    pass\n'
+    with pytest.raises(BadInput) as refused:
+        built(tmp_path, {"package.star": script})
+    assert "plan calls belong into a phase function" in refused.value.diagnostics[0].what
+    assert refused.value.diagnostics[0].where == "package.star:1:1"
+
+
+def test_an_error_in_a_loaded_file_is_told_at_its_own_line(tmp_path):
+    files = {
+        "package.star": 'load("a.star", "f")\ndef install(package, phase):\n    f()\n',
+        "a.star": 'load("b.star", "g")\ndef f():\n    g()\n',
+        "b.star": "x = 1\ny = x // 0\ndef g():\n    pass\n",
+    }
+    with pytest.raises(BadInput) as refused:
+        built(tmp_path, files)
+    assert refused.value.diagnostics[0].where == "b.star:2:5"
+
+
+def test_a_lone_script_reads_what_lies_beside_it_and_no_more(tmp_path):
+    (tmp_path / "home").mkdir()
+    script = tmp_path / "home" / "hello.star"
+    (tmp_path / "home" / "x").write_text("x")
+    (tmp_path / "secret").write_text("secret")
+    (tmp_path / "home" / "out").symlink_to(tmp_path / "secret")
+    script.write_text('def install(package, phase):\n    plan.file.copy("x", "/x")\n')
+    assert [one.path for one in build(request(script)).order.inputs] == ["x"]
+    for path in ("out", "../secret", "missing"):
+        script.write_text(f'def install(package, phase):\n    plan.file.copy("{path}", "/x")\n')
+        with pytest.raises(BadInput):
+            build(request(script))
 
 
 def test_runaway_recursion_is_refused_with_its_place(tmp_path):

@@ -32,10 +32,10 @@ class Task(Struct):
 
 
 class Reply(Struct):
-    """What came of it: findings of the check, a recording, or Starlark's report of an error."""
+    """What came of it: findings of the check, or Starlark's report of an error and the phase it arose in. One
+    line of JSON; after it comes the recording, if there is one."""
 
     findings: list[Diagnostic] = []
-    recording: msgspec.Raw = msgspec.Raw(b"null")
     error: str = ""
     phase: str = ""
 
@@ -48,13 +48,15 @@ def main() -> None:
     os.dup2(2, 1)
     _limit(task)
     threading.stack_size(STACK_BYTES)
-    replies: list[Reply] = []
+    replies: list[tuple[Reply, bytes]] = []
     worker = threading.Thread(target=lambda: replies.append(_work(task)))
     worker.start()
     worker.join()
     if not replies:
         sys.exit(70)
-    out.write(msgspec.json.encode(replies[0]))
+    reply, recording = replies[0]
+    out.write(msgspec.json.encode(reply) + b"\n")
+    out.write(recording)
     out.close()
 
 
@@ -72,17 +74,17 @@ def _limit(task: Task) -> None:
         resource.setrlimit(kind, (bound, last))  # at the soft limit of time comes a signal that tells why
 
 
-def _work(task: Task) -> Reply:
+def _work(task: Task) -> tuple[Reply, bytes]:
     """Findings, and unless there is an error among them the recording."""
     try:
         findings = [*mismatches(task.job.patterns), *_check(task)]
         if task.check_only or any(one.severity == "error" for one in findings):
-            return Reply(findings)
-        return Reply(findings, msgspec.Raw(evaluate(task.job)))
+            return Reply(findings), b""
+        return Reply(findings), evaluate(task.job)
     except ScriptError as error:
-        return Reply([], error=error.text, phase=error.phase)
+        return Reply([], error.text, error.phase), b""
     except BaseException as error:  # noqa: BLE001  (a Rust panic is a BaseException; it becomes a report)
-        return Reply([], error=f"error: the evaluator failed: {type(error).__name__}: {str(error)[:200]}")
+        return Reply([], f"error: the evaluator failed: {type(error).__name__}: {str(error)[:200]}"), b""
 
 
 def _check(task: Task) -> list[Diagnostic]:

@@ -13,7 +13,6 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from requisition.schemas.diagnostic import BadInput
 from requisition.schemas.document import PhaseKind
 
 _PROMISE_TEXT = re.compile(r"struct\(_(ref|item|secret)=")
@@ -110,12 +109,9 @@ class ScriptProblem(Exception):
     """A call that cannot be recorded: told to the author with the call's own place."""
 
 
-def read_recording(data: bytes | msgspec.Raw) -> Recording:
-    """The recording that a recorder wrote, each call told its phase and bodies. Raises BadInput."""
-    try:
-        found = msgspec.json.decode(data, type=Recording)
-    except RecursionError as error:
-        raise BadInput.of("a value that the scripts give is nested too deeply", next="use lists and dicts") from error
+def read_recording(data: bytes) -> Recording:
+    """The recording that a recorder wrote, each call told its phase and bodies. Raises RecursionError."""
+    found = msgspec.json.decode(data, type=Recording)
     ends = [span.first for span in found.spans[1:]] + [len(found.calls)]
     for span, end in zip(found.spans, ends, strict=False):
         for call in found.calls[span.first : end]:

@@ -46,16 +46,22 @@ def run_child(
         raise _died("it took too long", job) from error
     if done.returncode or not done.stdout:
         raise _died(_reason(done.returncode, done.stderr), job)
-    reply = msgspec.json.decode(done.stdout, type=Reply)
+    line, _, recording = done.stdout.partition(b"\n")
+    reply = msgspec.json.decode(line, type=Reply)
     if reply.error:
         names = {function_name(name): name for name in catalogue}
         found = diagnose(reply.error, job.files, names)
         if not found.where:
             found = msgspec.structs.replace(found, where=_place_of(reply.phase, job))
         raise BadInput([*reply.findings, found])
-    if bytes(reply.recording) == b"null":
-        return reply.findings, None
-    return reply.findings, read_recording(reply.recording)
+    return reply.findings, _recording(recording, job) if recording else None
+
+
+def _recording(data: bytes, job: Job) -> Recording:
+    try:
+        return read_recording(data)
+    except RecursionError as error:
+        raise _died("a value that it gives is nested without end", job) from error
 
 
 def _reason(code: int, stderr: bytes) -> str:
