@@ -94,7 +94,19 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
             loop.iter = _through(_LOOP, loop.iter, nodes.Const(turn))
         for joined in tree.find_all(nodes.Concat):
             joined.nodes = [_through(_TEXT, node) for node in joined.nodes]
+        collections: list[nodes.List | nodes.Tuple] = [*tree.find_all(nodes.List), *tree.find_all(nodes.Tuple)]
+        for written in collections:
+            if isinstance(written, nodes.List) or written.ctx == "load":
+                written.items = [_element(node) for node in written.items]
+        for pair in list(tree.find_all(nodes.Pair)):
+            pair.key, pair.value = _element(pair.key), _element(pair.value)
         return tree
+
+
+def _element(node: nodes.Expr) -> nodes.Expr:
+    """What is put into a collection pays for all that is in it: collections that hold each other twice, forty
+    times over, are small, but cannot be compared, hashed or printed before the end of days."""
+    return node if isinstance(node, nodes.Const) else _through(_TEXT, node)
 
 
 def _through(name: str, node: nodes.Node, *given: nodes.Expr) -> nodes.Filter:
