@@ -48,7 +48,9 @@ def test_a_flood_of_words_is_refused_at_its_line(tmp_path, say):
     assert found.where.startswith("package.star:4:")
 
 
-@pytest.mark.parametrize(("depth", "words"), [(70, "nested deeper than 64"), (1500, "could not be evaluated"), (20_000, "")])
+@pytest.mark.parametrize(
+    ("depth", "words"), [(70, "nested deeper than 64"), (1500, "could not be evaluated"), (20_000, "")]
+)
 def test_a_value_nested_too_deeply_is_an_ordinary_error(tmp_path, depth, words):
     body = f'x = []\nfor i in range({depth}):\n    x = [x]\nplan.template.render("t", data = {{"x": x}})'
     assert words in refusal(tmp_path, body, t="").what

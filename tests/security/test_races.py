@@ -48,10 +48,19 @@ def steps(order, place, action):
         order.node(action, source=order.input("a.tar", tar_bytes()), path=f"{place}/x")
 
 
-ACTIONS = (
-    "file.write file.mkdir file.link file.copy template.render file.chmod file.unlink file.backup "
-    "file.remove file.rename archive.extract"
-).split()
+ACTIONS = [
+    "file.write",
+    "file.mkdir",
+    "file.link",
+    "file.copy",
+    "template.render",
+    "file.chmod",
+    "file.unlink",
+    "file.backup",
+    "file.remove",
+    "file.rename",
+    "archive.extract",
+]
 
 
 @pytest.fixture
