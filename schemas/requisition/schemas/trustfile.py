@@ -170,9 +170,10 @@ def _allowed_signer(line: str, where: str, roles: tuple[str, ...]) -> tuple[str,
         word, _, rest = rest.lstrip().partition(" ")
         lexer = shlex.shlex(word, posix=True)
         lexer.whitespace, lexer.whitespace_split = ",", True
-        for option in lexer:
-            key, _, value = option.partition("=")
-            options[key] = value
+        try:
+            options = {key: value for key, _, value in (option.partition("=") for option in lexer)}
+        except ValueError as error:
+            raise BadInput.of(f"the options cannot be read: {error}", where=where, next="see ssh-keygen(1)") from error
     if "cert-authority" in options:
         raise BadInput.of("certificate authorities are not supported", where=where, next="list the keys themselves")
     namespaces = options.get("namespaces", "")
