@@ -12,7 +12,7 @@ import starlark
 from msgspec import Struct
 
 from requisition.compiler.prelude import CALLABLES, GLOBALS
-from requisition.compiler.recording import Recorder
+from requisition.compiler.recorder import Recorder
 from requisition.compiler.settings import PatternCheck
 
 _LIBRARIES = (
@@ -78,7 +78,7 @@ class _Evaluation:
                 self._recorder.start_phase(name)
                 self._phase(name, script)
                 self._recorder.end_phase()
-        except BaseException as error:
+        except BaseException as error:  # a Rust panic is one
             raise ScriptError(self._told(error), self._phase_name) from error
         return self._recorder.written()
 

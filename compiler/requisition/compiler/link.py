@@ -23,6 +23,7 @@ from requisition.stdlib.catalogue import Catalogue
 from requisition.stdlib.spec import ActionSpec, Slot
 
 FLOW = "flow."
+_LEFT_OUT = {"limit": 0, "message": ""}
 
 
 class Linked(Struct):
@@ -130,7 +131,7 @@ class Linker:
                 slots[name] = duration_ms(value, call.location, name)
             elif name == "until":
                 slots[name] = compile_predicate(value, call.location)
-            elif value:
+            elif value is not None and value != _LEFT_OUT.get(name):
                 slots[name] = self._deep(value, call, refs)
         cases = []
         for body in call.bodies:
@@ -141,8 +142,6 @@ class Linker:
                 slots[body.kind] = phase
         if call.action == "flow.choose":
             slots["cases"] = cases
-        elif call.action == "flow.gather":
-            slots.setdefault("items", [])
         self._check_flow(call, slots, refs)
         return slots
 
@@ -153,7 +152,7 @@ class Linker:
                 able = ", ".join(name for name, spec in self._catalogue.items() if spec.repeatable)
                 raise bad(call.location, f"plan.wait_until needs a function, or a promise of one of {able}")
         if call.action == "flow.gather":
-            items, limit = slots["items"], slots.get("limit", 0)
+            items, limit = slots.get("items"), slots.get("limit", 0)
             if not isinstance(items, list) and not (isinstance(items, dict) and {"$ref", "$item"} & items.keys()):
                 raise bad(call.location, f"plan.gather: items: found {items!r}, expected a list or a promise")
             if type(limit) is not int or limit < 0:

@@ -4,26 +4,23 @@ manifest → files for the target → check and evaluate (child) → layers → 
 """
 
 import gc
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.resources import files as resources
-from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
-from requisition.compiler import manifest as manifests
 from requisition.compiler import projects, settings
 from requisition.compiler.evaluate import Job
 from requisition.compiler.inputs import InputTable
 from requisition.compiler.link import Linked, Linker, Origin
-from requisition.compiler.manifest import Manifest
+from requisition.compiler.packages import Package, open_nested, open_package
 from requisition.compiler.prelude import prelude
-from requisition.compiler.recording import Nested, Recording
-from requisition.compiler.request import BuildRequest, BuildResult, Limits, PackageFacts
+from requisition.compiler.recording import Recording
+from requisition.compiler.request import BuildRequest, BuildResult, Limits
 from requisition.compiler.sandbox import run_child
 from requisition.compiler.scripts import phase_scripts, read_scripts
-from requisition.compiler.variants import FilesBeside, PackageFiles
 from requisition.schemas.canonical import encode
 from requisition.schemas.diagnostic import BadInput, Diagnostic
 from requisition.schemas.document import ORDER_VERSION, Collision, Context, Input, Order, Secret
@@ -32,17 +29,6 @@ from requisition.stdlib import catalogue as catalogues
 from requisition.stdlib.catalogue import Catalogue
 
 MAX_NESTING = 8
-
-
-class Package(Struct):
-    """A package of a build: the outermost, or one that `plan.deploy` nests."""
-
-    folder: str
-    prefix: str
-    manifest: Manifest
-    facts: PackageFacts
-    files: PackageFiles
-    script: str
 
 
 class Parts(Struct):
@@ -64,7 +50,7 @@ def build(request: BuildRequest) -> BuildResult:
         package = open_package(request)
         parts = _build_package(package, request, catalogue, ())
         order = _order(package, request, parts)
-        encode(order.context)  # settings may hold what canonical bytes cannot; slots were looked at one by one
+        encode(order.context)  # what the caller gave must be text; slots and settings were looked at one by one
     return BuildResult(order, tuple(parts.warnings), parts.contents)
 
 
@@ -89,60 +75,8 @@ def check(request: BuildRequest) -> tuple[Diagnostic, ...]:
     return tuple(findings)
 
 
-def open_package(request: BuildRequest) -> Package:
-    """Manifest, facts and files of the package that a request names."""
-    source = os.path.abspath(request.source)
-    if os.path.isfile(source) and source.endswith(".star"):
-        folder, script, found = (
-            os.path.dirname(source),
-            os.path.basename(source),
-            manifests.lone_manifest(source),
-        )
-        where = source
-    elif os.path.isdir(source):
-        folder, script, found = source, "", manifests.read_manifest(source)
-        where = os.path.join(source, manifests.MANIFEST)
-    else:
-        raise BadInput.of("there is no package", where=request.source, next="name a folder or a .star file")
-    manifests.check_platform(found, request.target, where)
-    facts = _facts(found, request, request.features, request.without, request.settings, where)
-    return Package(folder, "", found, facts, _files(folder, request, script), script)
-
-
-def _files(folder: str, request: BuildRequest, script: str) -> PackageFiles:
-    """A lone script's folder may be anything, a home directory say: it is not walked."""
-    return FilesBeside(folder, request.target, script) if script else PackageFiles(folder, request.target)
-
-
-def _facts(
-    found: Manifest,
-    request: BuildRequest,
-    features: Iterable[str],
-    without: Iterable[str],
-    given: Mapping[str, Any],
-    where: str,
-) -> PackageFacts:
-    root = request.target_root
-    if root is None:
-        root = found.target_root if found.target_root is not None else "~" if found.scope == "home" else "/"
-    return PackageFacts(
-        found.name,
-        found.version,
-        root,
-        settings.chosen_features(found, features, without, where),
-        settings.chosen_settings(found, given, where),
-        request.target,
-    )
-
-
 def _build_package(package: Package, request: BuildRequest, catalogue: Catalogue, outer: tuple[str, ...]) -> Parts:
-    findings, recording = run_child(
-        _job(package, request.limits, catalogue), request.limits, catalogue, check_only=False
-    )
-    said = [Diagnostic(what=s.text, where=s.location, severity=s.kind) for s in (recording.said if recording else ())]
-    errors = [one for one in (*findings, *said) if one.severity == "error"]
-    if errors or recording is None:
-        raise BadInput(errors)
+    findings, recording = _evaluate(package, request.limits, catalogue)
     written = list(range(len(recording.calls)))
     origins, collisions = _deploy_layers(package, recording, request, written)
     inputs = InputTable(package.files, package.prefix)
@@ -150,10 +84,33 @@ def _build_package(package: Package, request: BuildRequest, catalogue: Catalogue
         inputs.pin(path, location)
     name = "/".join([*outer, package.manifest.name])
     linker = Linker(name, recording, catalogue, inputs, origins, written)
-    parts = Parts(linker.link(), inputs.inputs(), inputs.places(), collisions, warnings=[*findings, *said])
+    parts = Parts(linker.link(), inputs.inputs(), inputs.places(), collisions, warnings=findings)
     parts.secrets = _secrets(package, recording, parts.linked.secrets)
     parts.layers = [layer.name for layer in package.manifest.layers] if recording.layers else []
     return _with_nested(parts, package, recording, request, catalogue, (*outer, package.manifest.name))
+
+
+def _evaluate(package: Package, limits: Limits, catalogue: Catalogue) -> tuple[list[Diagnostic], Recording]:
+    """(what is worth a warning, the recording), with the places of a nested package below its folder. Raises
+    BadInput when the check found errors, a script failed, or it said `error`."""
+    try:
+        findings, recording = run_child(_job(package, limits, catalogue), limits, catalogue, check_only=False)
+    except BadInput as failure:
+        raise BadInput(_below(package, failure.diagnostics)) from failure
+    findings = _below(package, findings)
+    if recording is not None:
+        recording.below(package.prefix)
+        findings += [Diagnostic(what=one.text, where=one.location, severity=one.kind) for one in recording.said]
+    errors = [one for one in findings if one.severity == "error"]
+    if errors or recording is None:
+        raise BadInput(errors)
+    return findings, recording
+
+
+def _below(package: Package, findings: Iterable[Diagnostic]) -> list[Diagnostic]:
+    if not package.prefix:
+        return list(findings)
+    return [replace(one, where=package.prefix + one.where) if one.where else one for one in findings]
 
 
 def _job(package: Package, limits: Limits, catalogue: Catalogue) -> Job:
@@ -198,7 +155,7 @@ def _deploy_layers(
     collisions: list[Collision] = []
     for asked in reversed(recording.layers):
         first = len(recording.calls)
-        deployed = projects.deploy(asked, package.manifest, package.facts, package.files, request.segments)
+        deployed = projects.deploy(asked, package, request.segments)
         collisions += deployed.collisions
         for call, project, layer in deployed.calls:
             origins[len(recording.calls)] = Origin(project, layer)
@@ -236,7 +193,7 @@ def _with_nested(
         raise BadInput.of(f"packages are nested deeper than {MAX_NESTING}", where=" → ".join(outer))
     before: dict[int, list[Linked]] = {}
     for nested in recording.nested:
-        inner = _build_package(_open_nested(package, nested, request), request, catalogue, outer)
+        inner = _build_package(open_nested(package, nested, request), request, catalogue, outer)
         before.setdefault(nested.phase, []).append(inner.linked)
         parts.inputs.update(inner.inputs)
         parts.contents.update(inner.contents)
@@ -255,22 +212,6 @@ def _with_nested(
         nodes = [node for linked in before.values() for one in linked for node in one.nodes]
         parts.linked = Linked(phases, nodes + own.nodes)
     return parts
-
-
-def _open_nested(package: Package, nested: Nested, request: BuildRequest) -> Package:
-    path = os.path.normpath(nested.path)
-    folder = os.path.realpath(f"{package.folder}/{path}")
-    if os.path.isabs(nested.path) or not folder.startswith(os.path.realpath(package.folder) + os.sep):
-        raise BadInput.of(f"{nested.path!r} is not a folder of this package", where=nested.location)
-    where = f"{folder}/{manifests.MANIFEST}"
-    if not os.path.isfile(where):
-        what = f"{nested.path!r} holds no package"
-        raise BadInput.of(what, where=nested.location, why=f"there is no {path}/{manifests.MANIFEST}")
-    found = manifests.read_manifest(folder)
-    manifests.check_platform(found, request.target, where)
-    options = nested.options
-    facts = _facts(found, request, options["features"], options["without"], options["settings"], nested.location)
-    return Package(folder, f"{package.prefix}{path}/", found, facts, PackageFiles(folder, request.target), "")
 
 
 def _order(package: Package, request: BuildRequest, parts: Parts) -> Order:

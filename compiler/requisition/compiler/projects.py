@@ -14,6 +14,7 @@ from typing import Any
 from msgspec import Struct
 
 from requisition.compiler.manifest import Layer, Manifest
+from requisition.compiler.packages import Package
 from requisition.compiler.recording import Call, LayersCall
 from requisition.compiler.request import PackageFacts
 from requisition.compiler.variants import PackageFiles, specificity, split_suffixes
@@ -33,10 +34,9 @@ class Candidate(Struct, frozen=True):
     rank: tuple[int, int, str]
     template: bool
 
-    @property
-    def source(self) -> Source:
-        """For the collision record."""
-        return Source(self.path, self.layer, self.rank[1])
+    def source(self, prefix: str) -> Source:
+        """For the collision record; `prefix` is the folder of a nested package."""
+        return Source(prefix + self.path, self.layer, self.rank[1])
 
 
 class Deployed(Struct, frozen=True):
@@ -46,27 +46,24 @@ class Deployed(Struct, frozen=True):
     collisions: list[Collision]
 
 
-def deploy(
-    asked: LayersCall, manifest: Manifest, facts: PackageFacts, files: PackageFiles, segments: tuple[str, ...]
-) -> Deployed:
+def deploy(asked: LayersCall, package: Package, segments: tuple[str, ...]) -> Deployed:
     """Expand one `plan.projects`. Raises BadInput for unknown layers and encrypted files."""
+    manifest, facts, prefix = package.manifest, package.facts, package.prefix
     layers = _chosen(asked, manifest)
-    winners: dict[str, Candidate] = {}
+    wanting: dict[str, list[Candidate]] = {}
+    for candidate in _candidates(layers, facts, package.files, segments, asked.location):
+        wanting.setdefault(candidate.target, []).append(candidate)
+    chosen: list[Candidate] = []
     collisions: list[Collision] = []
-    for candidate in _candidates(layers, facts, files, segments, asked.location):
-        other = winners.get(candidate.target)
-        if other is None:
-            winners[candidate.target] = candidate
-            continue
-        winner, loser = (candidate, other) if candidate.rank > other.rank else (other, candidate)
-        winners[candidate.target] = winner
-        collisions.append(Collision(candidate.target, winner.source, loser.source))
-    chosen = [winners[target] for target in sorted(winners)]
+    for target in sorted(wanting):
+        *losers, winner = sorted(wanting[target], key=lambda one: one.rank)
+        chosen.append(winner)
+        collisions += [Collision(target, winner.source(prefix), loser.source(prefix)) for loser in losers]
     data = _template_data(facts, asked.options.get("data") or {})
     modes = {path: int(mode, 8) for path, mode in manifest.projects.modes.items()}
     checkout = manifest.projects.checkout if manifest.projects.deploy == "link" else ""
     calls = list(_calls(chosen, asked, checkout, data, modes))
-    return Deployed(calls, sorted(collisions, key=lambda c: (c.target, c.loser.path)))
+    return Deployed(calls, collisions)
 
 
 def _chosen(asked: LayersCall, manifest: Manifest) -> list[Layer]:

@@ -66,18 +66,19 @@ def convert(spec: ActionSpec, values: Iterable[Any], location: str, mark: Mark, 
             if slot.required:
                 raise bad(location, f"plan.{spec.name}: {slot.name!r} is missing")
             continue
+        name, kind = slot.name, slot.type
         if value.__class__ is dict and (marked := mark(value)) is not None:
-            out[slot.name] = _allowed(marked, spec, slot, location)
-        elif slot.type == "path":
-            out[slot.name] = target_path(value, location, slot.name)
-        elif slot.type == "input":
-            out[slot.name] = pin(_text(value, location, slot.name), location) if value else value
-        elif slot.type == "duration":
-            out[slot.name] = duration_ms(value, location, slot.name)
-        elif slot.type == "mode":
-            out[slot.name] = _mode(value, location, slot.name)
+            out[name] = _allowed(marked, spec, slot, location)
+        elif kind == "path":
+            out[name] = target_path(value, location, name)
+        elif kind == "input":
+            out[name] = pin(_text(value, location, name), location) if value else value
+        elif kind == "duration":
+            out[name] = duration_ms(value, location, name)
+        elif kind == "mode":
+            out[name] = _mode(value, location, name)
         else:
-            out[slot.name] = _plain(spec, slot, value, location, mark, pin)
+            out[name] = _plain(spec, slot, value, location, mark, pin)
     return out
 
 
