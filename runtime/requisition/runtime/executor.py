@@ -20,12 +20,13 @@ from requisition.runtime.hydrate import Bound, Hydrated, slot_names, typed_slots
 from requisition.runtime.journal import Finished, Intent, Journal, PhaseEnded, Undone
 from requisition.runtime.ledger import Ledger
 from requisition.runtime.preflight import Prospect, ours
+from requisition.runtime.restore import undo_files
 from requisition.runtime.unwind import PhaseMark, RecoveryStack, Unwinder
 from requisition.runtime.values import Unresolved, Values
 from requisition.schemas.diagnostic import BadInput, Diagnostic, Failed
 from requisition.schemas.document import ConflictPolicy, Phase, Retry
 from requisition.schemas.receipt import Attempt, Left
-from requisition.stdlib.action import ActionError, Cancelled, Change, Done, Raced, Satisfied
+from requisition.stdlib.action import ActionError, Cancelled, Change, Done, Raced, Satisfied, UndoConflict
 from requisition.stdlib.host import FileChange
 
 if TYPE_CHECKING:
@@ -348,19 +349,29 @@ class Executor:
         started = self.ledger.clock()
         host.sealed = one.secret
         self.stack.begun.add(step.position)
+        host.made.clear()
         try:
             done: Done = action.do(host, step.slots, step.change)
         except Raced:
-            self.stack.begun.discard(step.position)  # it changed nothing
-            self.stack.undone.add(step.position)
-            with self._lock:
-                self._journal.note(Undone(step.position, "done"))
+            self._retract(step, host)
             raise
         except Cancelled:
             raise
         except (ActionError, OSError) as error:
             raise self._failure(one, scope, error) from error
         self._finish(step, scope, done, started, attempts)
+
+    def _retract(self, step: Step, host: RealHost) -> None:
+        """After a race, which destroys nothing but may come behind effects of our own: take those back.
+        What another node has built upon stays, and stays on the stack for the unwind."""
+        try:
+            undo_files(host, host.made)
+        except UndoConflict:
+            return
+        self.stack.begun.discard(step.position)
+        self.stack.undone.add(step.position)
+        with self._lock:
+            self._journal.note(Undone(step.position, "done"))
 
     def _finish(self, step: Step, scope: Scope, done: Done, started: int, attempts: tuple[Attempt, ...]) -> None:
         one = step.one

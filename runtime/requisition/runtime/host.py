@@ -64,6 +64,7 @@ class RealHost:
         self.inputs = inputs
         self.run_id = run_id
         self.sealed = False
+        self.made: list[FileChange] = []  # effects of the node at work, for when it races half-way
         self.known = known
         self._age = 0
         self._scratch = scratch
@@ -299,6 +300,7 @@ class RealHost:
             if expect.mode & 0o7000:
                 os.fchmod(fd, expect.mode)
             self._publish(directory, temporary, name, change)
+            self.made.append(change)
             self.known[change.path] = (signature(os.fstat(fd)), expect)
         except BaseException:
             _unlink_quietly(temporary, directory)
@@ -353,6 +355,7 @@ class RealHost:
                 self._finish_dir(directory, made, name, expect)
         except FileExistsError as error:
             raise Raced(f"{change.path} appeared meanwhile") from error
+        self.made.append(change)
         self._remember(directory, name, change.expect)
 
     def _finish_dir(self, directory: int, made: str, name: str, expect: Left) -> None:
@@ -383,6 +386,7 @@ class RealHost:
             except BaseException:
                 _unlink_quietly(made, directory)
                 raise
+        self.made.append(change)
         self._remember(directory, name, change.expect)
 
     def delete(self, change: FileChange) -> None:
@@ -394,6 +398,7 @@ class RealHost:
             os.rmdir(name, dir_fd=directory)
         else:
             os.unlink(name, dir_fd=directory)
+        self.made.append(change)
 
     def rename(self, source: str, path: str) -> None:
         """See `Host.rename`."""
@@ -411,6 +416,7 @@ class RealHost:
         """See `Host.set_meta`."""
         directory, name = self._parent(change.path)
         self._still(directory, name, change)
+        self.made.append(change)
         self._set_by_fd(directory, name, change.expect)
         self._remember(directory, name, change.expect)
 
