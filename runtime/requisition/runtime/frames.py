@@ -142,7 +142,7 @@ def read_request(stream: BinaryIO) -> Request:
         raise FrameError("no request")
     try:
         request = _request.decode(body)
-    except (msgspec.MsgspecError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise FrameError(f"not a request: {error}") from error
     if request.version != FRAME_VERSION:
         raise FrameError(f"protocol version {request.version}; this runtime speaks {FRAME_VERSION}")
@@ -157,5 +157,5 @@ def read_reply(stream: BinaryIO) -> Event | Result | None:
     try:
         reply: Event | Result = _reply.decode(body)
         return reply
-    except (msgspec.MsgspecError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise FrameError(f"not a reply: {error}") from error

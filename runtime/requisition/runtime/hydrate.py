@@ -18,6 +18,7 @@ from requisition.schemas.document import Node, Order, Phase
 from requisition.stdlib.action import Action
 from requisition.stdlib.spec import ActionSpec
 
+MAX_MODE = 0o7777
 _MARKS = ("$ref", "$item", "$secret")
 FLOW = "flow."
 
@@ -129,6 +130,9 @@ def typed_slots(node: Node, action: Action[Any], slots: Mapping[str, Any]) -> St
         path = slots.get(name)
         if path is not None:
             check_path(node, name, path)
+    for name in names.modes:
+        if not 0 <= (slots.get(name) or 0) <= MAX_MODE:
+            raise _bad(node, f"slot {name!r} holds {slots[name]}, expected permission bits, 0 to 0o7777")
     if not slots.keys() <= names.all:
         _check_names(node, action.spec)
     return typed
@@ -139,6 +143,7 @@ class SlotNames(Struct, frozen=True):
 
     paths: tuple[str, ...]
     inputs: tuple[str, ...]
+    modes: tuple[str, ...]
     claims: bool
     all: frozenset[str]
 
@@ -153,6 +158,7 @@ def slot_names(spec: ActionSpec) -> SlotNames:
         found = _names[spec.name] = SlotNames(
             tuple(s.name for s in spec.slots if s.type == "path"),
             tuple(s.name for s in spec.slots if s.type == "input"),
+            tuple(s.name for s in spec.slots if s.type == "mode"),
             any(s.claims for s in spec.slots),
             frozenset(s.name for s in spec.slots),
         )

@@ -188,7 +188,7 @@ def read_journal(path: str) -> list[Record]:
     for body in _frames(data, path):
         try:
             records.extend(_decoder.decode(body))
-        except (msgspec.MsgspecError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:
             raise JournalError.of(
                 "a whole frame of the journal holds an unknown record",
                 where=path,

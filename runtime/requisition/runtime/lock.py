@@ -49,7 +49,7 @@ def _locked(text: bytes, target_root: str) -> Locked:
     try:
         other = msgspec.json.decode(text, type=Holder)
         who = f"process {other.pid} of user {other.user} ({other.what}) since {other.started}"
-    except msgspec.MsgspecError:
+    except ValueError:
         who = "another process"
     return Locked.of(
         f"{target_root} is being changed by {who}",

@@ -341,5 +341,5 @@ def read_info(directory: str) -> RunInfo | None:
             return msgspec.json.decode(file.read(), type=RunInfo)
     except FileNotFoundError:
         return None
-    except msgspec.MsgspecError as error:
+    except ValueError as error:
         raise BadInput.of("run.json is damaged", where=f"{directory}/run.json", why=str(error)) from error

@@ -92,7 +92,7 @@ class RootState:
                 return msgspec.json.decode(file.read(), type=Head)
         except FileNotFoundError:
             return Head(target_root)
-        except msgspec.MsgspecError as error:
+        except ValueError as error:
             raise BadInput.of("the head of the state view is damaged", where=path, why=str(error)) from error
 
     def _read_entries(self) -> dict[str, Entry]:
@@ -102,7 +102,7 @@ class RootState:
                 return {entry.left.path: entry for entry in _entries.decode(file.read())}
         except FileNotFoundError:
             return {}
-        except msgspec.MsgspecError as error:
+        except ValueError as error:
             raise BadInput.of("the state view is damaged", where=path, why=str(error)) from error
 
 
