@@ -201,9 +201,14 @@ class RealHost:
             return False
         return self.digest(path, sealed=expect.sealed) == expect.sha256
 
+    def holds_secret(self, path: str) -> bool:
+        """See `Host.holds_secret`."""
+        known = self.known.get(path)
+        return self.sealed or (known is not None and known[1].sealed)
+
     def digest(self, path: str, *, sealed: bool | None = None) -> str:
         """SHA-256 of a regular file's content, or its keyed digest where secrets are about."""
-        if self.sealed if sealed is None else sealed:
+        if self.holds_secret(path) if sealed is None else sealed:
             return self.store.keyed_digest(self.read(path))
         digest = hashlib.sha256()
         with self._open(path) as file:
@@ -237,7 +242,7 @@ class RealHost:
         if kind == "link":
             target = self.readlink(path)
         elif kind == "file" and content:
-            blob = self._save(path, sealed=self.sealed)
+            blob = self._save(path, sealed=self.holds_secret(path))
         return Prior(
             kind,
             mode=stat.S_IMODE(info.st_mode),
@@ -247,7 +252,7 @@ class RealHost:
             size=info.st_size,
             blob=blob,
             target=target,
-            sealed=bool(blob) and self.sealed,
+            sealed=bool(blob) and self.holds_secret(path),
             xattrs=self._xattrs(path, kind),
             ino=info.st_ino,
             ctime_ns=info.st_ctime_ns,

@@ -88,6 +88,9 @@ def hydrate(order: Order, registry: Registry) -> Hydrated:
     gathers, last = _flow_bodies(bound, phases, members)
     consumed = frozenset(ref for one in bound for ref in one.refs) | last
     _spread_secrets(bound, phases, members)
+    findings = [found for one in bound if one.secret for found in _misplaced_secrets(one, bound, by_id)]
+    if findings:
+        raise BadInput(findings)
     sequence = sorted(_sequence(order, waits, then), key=lambda index: bound[index].phase)
     return Hydrated(order, bound, by_id, phases, members, waits, then, consumed, writers, sequence, gathers)
 
@@ -308,6 +311,34 @@ def _spread_secrets(bound: list[Bound], phases: Mapping[str, int], members: list
             if not bound[index].secret:
                 bound[index].secret = True
                 pending.append(bound[index])
+
+
+def _misplaced_secrets(one: Bound, bound: list[Bound], by_id: Mapping[str, int]) -> Iterable[Diagnostic]:
+    """Slots that a secret would reach although they are not made for one: a command line is seen by everyone."""
+    if one.action is None:
+        return
+    for slot in one.action.spec.slots:
+        if slot.secret or slot.name not in one.node.slots:
+            continue
+        if any(_carries_secret(mark, bound, by_id) for mark in _find_marks([one.node.slots[slot.name]])):
+            yield Diagnostic(
+                what=f"{one.node.id}: slot {slot.name!r} is given a secret",
+                where=one.node.location,
+                why="its value would be seen in process lists, logs or receipts",
+                next=f"use a slot that takes secrets; see plan actions {one.node.action}",
+            )
+
+
+def _carries_secret(mark: Mapping[str, Any], bound: list[Bound], by_id: Mapping[str, int]) -> bool:
+    """Whether a value may be a secret or hold one. Paths are none, whatever the file holds."""
+    if "$secret" in mark:
+        return True
+    source = bound[by_id[mark["$ref"] if "$ref" in mark else mark["$item"]]]
+    if not source.secret or source.action is None or "$ref" not in mark:
+        return source.secret
+    outputs = source.action.spec.outputs
+    name = mark.get("output") or (outputs[0].name if outputs else "")
+    return all(output.type != "path" for output in outputs if output.name == name)
 
 
 def _sequence(order: Order, waits: list[int], then: list[tuple[int, ...]]) -> list[int]:

@@ -5,6 +5,7 @@ encrypted (ChaCha20-Poly1305, RFC 8439) under this host's store key and named by
 that neither content nor a guess at it can be checked from the store alone. Reading verifies.
 """
 
+import contextlib
 import hashlib
 import hmac
 import os
@@ -63,7 +64,8 @@ class UndoStore:
         try:
             os.rename(temporary, target, src_dir_fd=self._fd, dst_dir_fd=self._fd)
         except FileNotFoundError:
-            os.mkdir(name[:2], 0o700, dir_fd=self._fd)
+            with contextlib.suppress(FileExistsError):  # by another node at work
+                os.mkdir(name[:2], 0o700, dir_fd=self._fd)
             os.rename(temporary, target, src_dir_fd=self._fd, dst_dir_fd=self._fd)
 
     def flush(self) -> None:
@@ -109,25 +111,26 @@ class UndoStore:
             try:
                 fd = os.open("key", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._fd)
             except FileNotFoundError:
-                self._key = self._new_key()
-            else:
-                with open(fd, "rb") as file:
-                    self._key = file.read()
+                self._make_key()
+                fd = os.open("key", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._fd)
+            with open(fd, "rb") as file:
+                self._key = file.read()
             if len(self._key) != 32:
                 raise self._damaged("key")
         return self._key
 
-    def _new_key(self) -> bytes:
-        key = secrets.token_bytes(32)
+    def _make_key(self) -> None:
+        """Nodes at work may all want the first key at once: the first one published is everybody's."""
         temporary = f"tmp-{secrets.token_hex(8)}"
         fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=self._fd)
         with open(fd, "wb") as file:
-            file.write(key)
+            file.write(secrets.token_bytes(32))
             file.flush()
             os.fsync(fd)
-        os.rename(temporary, "key", src_dir_fd=self._fd, dst_dir_fd=self._fd)
+        with contextlib.suppress(FileExistsError):
+            os.link(temporary, "key", src_dir_fd=self._fd, dst_dir_fd=self._fd)
+        os.unlink(temporary, dir_fd=self._fd)
         os.fsync(self._fd)
-        return key
 
     def _seal(self, content: bytes) -> tuple[str, list[bytes]]:
         from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305

@@ -129,8 +129,13 @@ class Host(Protocol):
         journaled) unless `content` is false. A directory's entries are not part of its Prior."""
         ...
 
+    def holds_secret(self, path: str) -> bool:
+        """Whether the content of a path is kept sealed: the node at work holds a secret, or the file was
+        last written by one that did."""
+        ...
+
     def digest(self, path: str) -> str:
-        """SHA-256 (hex) of a regular file's content; keyed when the node at work holds a secret."""
+        """SHA-256 (hex) of a regular file's content; keyed where `holds_secret`."""
         ...
 
     def expect_file(self, path: str, content: bytes, mode: int, uid: int, gid: int) -> Left:

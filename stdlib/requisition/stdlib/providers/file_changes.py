@@ -60,7 +60,7 @@ class Chmod(BaseAction[ChmodSlots]):
         kind: LeftKind = "file" if found.kind == "file" else "dir"
         if kind == "file":
             digest = host.digest(path)
-            left = Left(path, kind, mode, uid, gid, found.size, digest, sealed=host.sealed)
+            left = Left(path, kind, mode, uid, gid, found.size, digest, sealed=host.holds_secret(path))
         else:
             left = Left(path, kind, mode, uid, gid)
         if same:

@@ -98,13 +98,14 @@ class Backup(BaseAction[BackupSlots]):
         if found.kind != "file":
             raise ActionError(f"{slots.path} is not a regular file", "only files are backed up")
         mode = found.mode & 0o777  # the copy is ours: it must not run as us for everyone
-        left = Left(copy, "file", mode, -1, -1, found.size, host.digest(slots.path), sealed=host.sealed)
+        sealed = host.holds_secret(slots.path)
+        left = Left(copy, "file", mode, -1, -1, found.size, host.digest(slots.path), sealed=sealed)
         return Change("no copy yet", (FileChange(copy, ABSENT, left),), (None,), outputs=outputs)
 
     def do(self, host: Host, slots: BackupSlots, change: Change) -> Done:
         """Copy it, if it still is what was looked at."""
         file, content = change.files[0], host.read(slots.path)
-        if host.expect_file(file.path, content, file.expect.mode, -1, -1) != file.expect:
+        if host.digest(slots.path) != file.expect.sha256 or len(content) != file.expect.size:
             raise Raced(f"{slots.path} changed while it was copied")
         host.put_file(file, content)
         return Done({"backup": file.path, "path": slots.path}, (file.expect,))
