@@ -106,3 +106,52 @@ def test_no_process_is_given_a_secret_as_argument_or_environment(tmp_path):
     started = log.read_text()
     assert started.count("execve(") >= 2
     assert FIRST not in started
+
+
+LATER = {
+    "chmod": lambda order: order.node("file.chmod", path="/pw", mode=0o640),
+    "backup": lambda order: order.node("file.backup", path="/pw"),
+    "remove": lambda order: order.node("file.remove", path="/pw"),
+    "a public write": lambda order: order.node("file.write", content="now public", path="/pw"),
+    "rename": lambda order: order.node("file.rename", source="/pw", path="/elsewhere"),
+}
+
+
+@pytest.mark.parametrize("later", LATER)
+def test_an_order_without_secrets_keeps_what_an_earlier_one_wrote_sealed(tmp_path, later):
+    ledger = Ledger(tmp_path)
+    first = OrderBuilder(tmp_path / "first", tmp_path / "root")
+    first.node("file.write", content=TOKEN, path="/pw", mode=0o600)
+    assert ledger.run("apply", first.write(secrets=(Secret("token"),)), secrets={"token": FIRST}).status == "done"
+    second = OrderBuilder(tmp_path / "second", tmp_path / "root", serial=1)
+    LATER[later](second)
+    assert ledger.run("apply", second.write()).status == "done"
+    assert ledger.run("rollback").status == "done"
+    assert (tmp_path / "root" / "pw").read_text() == FIRST
+
+
+def test_a_secret_that_an_earlier_order_wrote_is_not_read_into_a_public_value(tmp_path):
+    ledger = Ledger(tmp_path)
+    first = OrderBuilder(tmp_path / "first", tmp_path / "root")
+    first.node("file.write", content=TOKEN, path="/pw", mode=0o600)
+    assert ledger.run("apply", first.write(secrets=(Secret("token"),)), secrets={"token": FIRST}).status == "done"
+    second = OrderBuilder(tmp_path / "second", tmp_path / "root", serial=1)
+    read = second.node("file.read", path="/pw")
+    second.node("file.write", content={"$ref": read, "output": "content"}, path="/copy", needs=[read])
+    answer = ledger.run("apply", second.write())
+    assert "plan.secret" in answer.text
+    assert not (tmp_path / "root" / "copy").exists()
+
+
+@pytest.mark.parametrize("through", ["at once", "by another node"])
+def test_a_secret_is_refused_where_it_would_be_seen(tmp_path, through):
+    ledger = Ledger(tmp_path)
+    order = OrderBuilder(tmp_path / "package", tmp_path / "root")
+    value, needs = TOKEN, []
+    if through == "by another node":
+        needs = [order.node("content.literal", text=TOKEN)]
+        value = {"$ref": needs[0], "output": "content"}
+    order.node("shell.exec", argv=["/bin/echo", value], needs=needs)
+    answer = ledger.run("apply", order.write(secrets=(Secret("token"),)), secrets={"token": FIRST})
+    assert answer.status == "bad_input"
+    assert "slot 'argv' is given a secret" in answer.text

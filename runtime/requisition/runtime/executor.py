@@ -351,7 +351,7 @@ class Executor:
         self.stack.begun.add(step.position)
         host.made.clear()
         try:
-            done: Done = action.do(host, step.slots, step.change)
+            done: Done = self._effect(action, step, host)
         except Raced:
             self._retract(step, host)
             raise
@@ -360,6 +360,14 @@ class Executor:
         except (ActionError, OSError) as error:
             raise self._failure(one, scope, error) from error
         self._finish(step, scope, done, started, attempts)
+
+    def _effect(self, action: Any, step: Step, host: RealHost) -> Any:
+        if action.spec.effect != "outside":
+            return action.do(host, step.slots, step.change)
+        try:
+            return action.do(host, step.slots, step.change)
+        finally:
+            host.forget_answers()
 
     def _retract(self, step: Step, host: RealHost) -> None:
         """After a race, which destroys nothing but may come behind effects of our own: take those back.

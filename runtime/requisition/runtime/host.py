@@ -12,17 +12,19 @@ import stat
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 from requisition.runtime.commands import run_command
 from requisition.runtime.inputs import Inputs
 from requisition.runtime.linux import rename_noreplace, syncfs
+from requisition.runtime.recall import Recall
 from requisition.runtime.root import Escapes, TargetRoot
 from requisition.runtime.store import UndoStore
 from requisition.schemas.receipt import Left, LeftKind
 from requisition.stdlib.action import ActionError, Cancelled, Raced
 from requisition.stdlib.host import ABSENT, CommandResult, FileChange, Kind, Prior, Stat
 
+T = TypeVar("T")
 Signature = tuple[int, int, int, int, int, int, int]
 """(ino, size, mtime_ns, ctime_ns, mode, uid, gid): equal means untouched, because ctime cannot be set."""
 
@@ -58,6 +60,7 @@ class RealHost:
         known: dict[str, Known],
         log: Callable[[str], None],
         cancelled: Callable[[], bool],
+        recall: Recall | None = None,
     ) -> None:
         self.root = root
         self.store = store
@@ -72,6 +75,7 @@ class RealHost:
         self._facts = facts
         self._log = log
         self._cancelled = cancelled
+        self._recall = recall or Recall()
         self._prefix = f".rq-{run_id[-10:]}-"
 
     def view(self) -> "RealHost":
@@ -87,7 +91,12 @@ class RealHost:
             known=self.known,
             log=self._log,
             cancelled=self._cancelled,
+            recall=self._recall,
         )
+
+    def forget_answers(self) -> None:
+        """Around an effect outside of files: what was recalled may be true no longer."""
+        self._recall.forget()
 
     def forget_before(self, age: int) -> None:
         """Open directories anew when something may have moved them since. Only the thread that uses this
@@ -480,6 +489,30 @@ class RealHost:
             output_limit=output_limit,
             cancelled=self._cancelled,
         )
+
+    def ask(
+        self,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        stdin: bytes = b"",
+        timeout_ms: int = 60_000,
+        output_limit: int = 1 << 26,
+    ) -> CommandResult:
+        """See `Host.ask`."""
+        return run_command(
+            argv,
+            cwd=self.root.path,
+            env=env or {},
+            stdin=stdin,
+            timeout_ms=timeout_ms,
+            output_limit=output_limit,
+            cancelled=self._cancelled,
+        )
+
+    def recall(self, key: str, look: Callable[[], T]) -> T:
+        """See `Host.recall`."""
+        return self._recall.answer(key, look)
 
     def now_ms(self) -> int:
         """See `Host.now_ms`."""

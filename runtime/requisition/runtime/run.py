@@ -26,6 +26,7 @@ from requisition.runtime.journal import Begun, Ended, Journal, Record, Resumed
 from requisition.runtime.layout import StateDir, sync_directory, write_durably
 from requisition.runtime.ledger import Ledger
 from requisition.runtime.machine import boot_id, facts, hostname, platform_of_machine
+from requisition.runtime.recall import Recall
 from requisition.runtime.receipts import read_receipt, write_receipt
 from requisition.runtime.root import TargetRoot
 from requisition.runtime.state import RootState, advance, without_run
@@ -122,12 +123,13 @@ class Run:
         self._inputs = inputs
         self._secrets = secrets
         self._known = ground.view.known()
+        self._recall = Recall()
         self._journal: Journal | None = None
         self.info: RunInfo | None = None
         resources.callback(inputs.close)
 
     def make_host(self, kind: type[H]) -> H:
-        """A host for this run, real or preflight; all share what they know of the paths."""
+        """A host for this run, real or preflight; all share what they know of paths and tools' answers."""
         return kind(
             self.ground.root,
             self.ground.store,
@@ -139,6 +141,7 @@ class Run:
             known=self._known,
             log=lambda text: self.ledger.event("log", text=text),
             cancelled=self.watch.cancelled,
+            recall=self._recall,
         )
 
     @property

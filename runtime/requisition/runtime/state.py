@@ -36,13 +36,15 @@ class Head(Struct, frozen=True, omit_defaults=True):
 
 
 class Entry(Struct, frozen=True, gc=False, array_like=True):
-    """One path: its signature then, how it was left, by which node of which run and package."""
+    """One path or other resource: its signature then (none for what is no file), how it was left, by which
+    node and action of which run and package."""
 
     signature: Signature
     left: Left
     node: str
     package: str
     run_id: str
+    action: str = ""
 
 
 _entries = msgspec.msgpack.Decoder(list[Entry])
@@ -63,7 +65,11 @@ class RootState:
 
     def known(self) -> dict[str, Known]:
         """Entries as the host wants them."""
-        return {entry.left.path: (entry.signature, entry.left) for entry in self.entries.values()}
+        return {
+            entry.left.path: (entry.signature, entry.left)
+            for entry in self.entries.values()
+            if entry.left.kind != "token"
+        }
 
     def settled(self, checksum: str) -> dict[str, list[Known]]:
         """By node id, what the last run left of the very same order: where all of it is untouched, the node
@@ -72,6 +78,9 @@ class RootState:
         if checksum and self.head.settled == checksum:
             for entry in self.entries.values():
                 found.setdefault(entry.node, []).append((entry.signature, entry.left))
+            for entry in self.entries.values():
+                if entry.left.kind == "token":  # no `lstat` tells
+                    found.pop(entry.node, None)
         return found
 
     def write_head(self, head: Head) -> None:
@@ -124,15 +133,14 @@ def advance(
             if left.kind == "absent":
                 changed = updated.pop(path, None) is not None or changed
                 continue
-            if left.kind == "token":
-                continue
             signature = _settled(known.get(path), now)
             if before is not None and run.status == "unchanged" and before.left == left:
                 if before.signature == signature:
                     continue
                 updated[path] = msgspec.structs.replace(before, signature=signature)
             else:
-                updated[path] = Entry(signature, left, nodes[run.node].id, package, receipt.run_id)
+                node = nodes[run.node]
+                updated[path] = Entry(signature, left, node.id, package, receipt.run_id, node.action)
             changed = True
     return updated if changed else None
 
@@ -148,7 +156,7 @@ def fold(receipts: Iterable[Receipt]) -> dict[str, Entry]:
 def without_run(view: RootState, run_id: str, touched: Iterable[str], others: Iterable[Receipt]) -> dict[str, Entry]:
     """Entries after a run was taken back: its paths are again what the other receipts say of them."""
     entries = {path: entry for path, entry in view.entries.items() if entry.run_id != run_id}
-    paths = set(touched)
+    paths = {*touched, *(view.entries.keys() - entries.keys())}
     earlier = fold(others)
     for path in paths:
         if path in earlier:

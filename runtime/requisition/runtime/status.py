@@ -41,11 +41,17 @@ def status(request: Request, watch: Watch) -> Result:
         counts = {"ok": 0, "changed": 0, "missing": 0, "extra": 0}
         drifted: list[Entry] = []
         for entry in ground.view.entries.values():
+            if entry.left.kind == "token":
+                continue
             found = _drift(host, entry)
             counts[found] += 1
             if found != "ok":
                 drifted.append(entry)
                 _tell(watch, host, entry, found)
+        for entry, found, text in resource_drift(host, Registry(), ground.view.entries.values()):
+            counts[found] += 1
+            if found != "ok":
+                _say(watch, entry, entry.left.path, found, text)
         for path, entry in _extra(host, ground.view.entries):
             counts["extra"] += 1
             _say(watch, entry, path, "extra", f"{path} is in a directory that {entry.node} made")
@@ -53,6 +59,29 @@ def status(request: Request, watch: Watch) -> Result:
             _diffs(request, watch, ground, drifted, resources)
         dirty = any(counts[kind] for kind in ("changed", "missing", "extra"))
         return Result(status="changes" if dirty else "done", summary=counts)
+
+
+def resource_drift(host: RealHost, registry: Registry, entries: Iterable[Entry]) -> Iterable[tuple[Entry, str, str]]:
+    """Entries of what is no file, each with ok, changed or missing, and words for it. One look an action."""
+    by_action: dict[str, list[Entry]] = {}
+    for entry in entries:
+        if entry.left.kind == "token":
+            by_action.setdefault(entry.action, []).append(entry)
+    for name, ours in by_action.items():
+        try:
+            action = registry.get(name, where="the state view")
+            present = action.fingerprint(host, tuple(entry.left for entry in ours))
+        except (ActionError, Failure, OSError) as error:
+            yield from ((entry, "changed", f"{entry.left.path}: cannot be looked at: {error}") for entry in ours)
+            continue
+        for entry, now in zip(ours, present, strict=True):
+            path, was = entry.left.path, entry.left.token
+            if now.kind == "absent":
+                yield entry, "missing", f"{path} is missing"
+            elif now.token != was:
+                yield entry, "changed", f"{path}: was {was}, is {now.token or 'unknown'}"
+            else:
+                yield entry, "ok", ""
 
 
 def _drift(host: RealHost, entry: Entry) -> str:

@@ -134,7 +134,11 @@ class Unwinder:
     def _undo_effects(self, intent: Intent) -> None:
         action = self._graph.bound[intent.node].action
         if intent.undo is not None and action is not None:
-            action.undo(self._host, intent.undo)
+            self._host.forget_answers()
+            try:
+                action.undo(self._host, intent.undo)
+            finally:
+                self._host.forget_answers()
         undo_files(self._host, intent.files, self._crash)
         for path, moved in reversed(intent.aside):
             if self._host.lstat(path) is None and self._host.lstat(moved) is not None:

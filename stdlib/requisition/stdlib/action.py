@@ -93,8 +93,9 @@ class Action(Protocol[S]):
         """Take back effects other than files. Raises NotCompensable or UndoConflict."""
         ...
 
-    def fingerprint(self, host: Host, slots: S, left: tuple[Left, ...]) -> tuple[Left, ...]:
-        """The present state of what `left` names, for drift; files are handled by the runtime."""
+    def fingerprint(self, host: Host, left: tuple[Left, ...]) -> tuple[Left, ...]:
+        """The present state of resources that are no files (kind `token`, path "<kind>:<key>"), in the order
+        given: of all that this action left on the machine, in one call, for drift. Absent: kind `absent`."""
         ...
 
 
@@ -115,7 +116,7 @@ class BaseAction(Generic[S]):
     def undo(self, host: Host, undo: Any) -> None:
         """Nothing beyond the files, which the runtime restores."""
 
-    def fingerprint(self, host: Host, slots: S, left: tuple[Left, ...]) -> tuple[Left, ...]:
+    def fingerprint(self, host: Host, left: tuple[Left, ...]) -> tuple[Left, ...]:
         """Nothing beyond the files, which the runtime compares."""
         return left
 

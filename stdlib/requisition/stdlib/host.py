@@ -6,13 +6,14 @@ never through a link. Effects are atomic and guarded: they fail with `Raced` ins
 something that appeared or changed since it was observed.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, BinaryIO, Literal, NamedTuple, Protocol
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, BinaryIO, Literal, NamedTuple, Protocol, TypeVar
 
 from msgspec import Struct
 
 from requisition.schemas.receipt import Left, LeftKind
 
+T = TypeVar("T")
 Kind = Literal["file", "dir", "link", "other"]
 
 
@@ -189,6 +190,24 @@ class Host(Protocol):
     ) -> CommandResult:
         """Run a program by argument vector in its own process group, which ends with it; environment is
         a fixed minimum plus `env`. Raises ActionError when it cannot be started or times out."""
+        ...
+
+    def ask(
+        self,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        stdin: bytes = b"",
+        timeout_ms: int = 60_000,
+        output_limit: int = 1 << 26,
+    ) -> CommandResult:
+        """Run a program that only looks. Unlike `run` it also answers at preflight, in dry runs and for
+        `plan status`, so it must change nothing: `dpkg-query`, never a command that a package gives."""
+        ...
+
+    def recall(self, key: str, look: Callable[[], T]) -> T:
+        """The answer of `look`, asked once a run however many nodes want it, and asked anew after any
+        effect outside of files. `key` names the question: "dpkg:/"."""
         ...
 
     def now_ms(self) -> int:

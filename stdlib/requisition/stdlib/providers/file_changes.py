@@ -32,6 +32,10 @@ class Read(BaseAction[ReadSlots]):
 
     def observe(self, host: Host, slots: ReadSlots) -> Satisfied | Change:
         """Reading is all there is to do."""
+        if host.holds_secret(slots.path) and not host.sealed:
+            raise ActionError(
+                f"{slots.path} holds a secret of an earlier order", "give it where it is needed with plan.secret"
+            )
         return Satisfied({"content": host.read(slots.path, READ_LIMIT), "path": slots.path})
 
 
