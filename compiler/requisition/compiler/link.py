@@ -76,6 +76,7 @@ class Linker:
         self._names = Names(package, self._records, self._calls)
         self._promises = Promises(self._calls, self._records, self._ids)
         self._states = [_PhaseState([], PathOrder()) for _ in self._records]
+        self._main_slot = {name: spec.slots[0].name for name, spec in catalogue.items() if spec.slots}
         self._path_slots = {name: _path_slots(spec) for name, spec in catalogue.items()}
 
     def link(self) -> Linked:
@@ -97,7 +98,7 @@ class Linker:
         refs: set[int] = set()
         flow = call.action.startswith(FLOW)
         slots = self._flow_slots(call, refs) if flow else self._slots(call, refs)
-        name = self._ids[number] = self._names.node(number, call, slots)
+        name = self._ids[number] = self._names.node(number, call, slots, self._main_slot.get(call.action, ""))
         origin = self._origins.get(number, _SCRIPT)
         return Node(
             name,

@@ -48,14 +48,14 @@ class Names:
         cases = [body.phase for body in owner.bodies if body.kind == "case"]
         return f"{name}/case-{cases.index(number) + 1}"
 
-    def node(self, number: int, call: Call, slots: Mapping[str, Any]) -> str:
-        """The name of a node whose slots are ready."""
+    def node(self, number: int, call: Call, slots: Mapping[str, Any], main: str = "") -> str:
+        """The name of a node whose slots are ready; `main` is the slot that its action names first."""
         if call.id:
             about = str(call.id)
         elif call.bodies:
             about = self._bodies[number].rpartition("/")[2]
         else:
-            about = _about(slots)
+            about = _about(slots, main)
         name = f"{self.phases[call.phase]}/{call.action}"
         if about:
             name = f"{name}:{about}" if len(about) < _LONGEST and "\n" not in about else f"{name}:{_short(about)}"
@@ -64,9 +64,9 @@ class Names:
         return name if count == 1 else f"{name}#{count}"
 
 
-def _about(slots: Mapping[str, Any]) -> str:
+def _about(slots: Mapping[str, Any], main: str) -> str:
     """What tells a node from others of its action: a path whole, of anything else the last part."""
-    for slot in _ABOUT:
+    for slot in (*_ABOUT, main):
         value = slots.get(slot)
         if value.__class__ is list and value:
             value = value[0]

@@ -72,14 +72,38 @@ def _decode(data: bytes, module: str) -> list[ActionSpec]:
 def describe_builtins() -> bytes:
     """The catalogue file's content, from the providers themselves."""
     builtin: Mapping[str, str] = importlib.import_module("requisition.stdlib.providers").BUILTIN
-    specs = list(FLOW_ACTIONS)
-    for place in builtin.values():
-        module, _, name = place.partition(":")
-        specs.append(getattr(importlib.import_module(module), name).spec)
+    return _encode([*FLOW_ACTIONS, *map(_spec_of, builtin.values())])
+
+
+def describe_plugin(package: str) -> bytes:
+    """The same for the actions that an installed plug-in's package declares as entry points."""
+    declared = [entry.value for entry in entry_points(group="requisition.actions")]
+    places = [place for place in declared if place.partition(":")[0].partition(".")[0] == package]
+    if not places:
+        raise SystemExit(f"{package} is not installed, or declares no entry point of the group requisition.actions")
+    return _encode([_spec_of(place) for place in places])
+
+
+def _spec_of(place: str) -> ActionSpec:
+    module, _, name = place.partition(":")
+    spec: ActionSpec = getattr(importlib.import_module(module), name).spec
+    return spec
+
+
+def _encode(specs: list[ActionSpec]) -> bytes:
     ordered = sorted(specs, key=lambda spec: spec.name)
     return msgspec.json.format(msgspec.json.encode(ordered), indent=2) + b"\n"
 
 
-if __name__ == "__main__" and sys.argv[1:] == ["--write"]:
-    with open(str(files("requisition.stdlib").joinpath("catalogue.json")), "wb") as file:
-        file.write(describe_builtins())
+def _main(words: list[str]) -> None:
+    """`--write`: our own catalogue; the name of a plug-in's package: its."""
+    if len(words) != 1:
+        raise SystemExit("usage: python -m requisition.stdlib.catalogue (--write | PACKAGE)")
+    own = words[0] == "--write"
+    content = describe_builtins() if own else describe_plugin(words[0])
+    with open(str(files("requisition.stdlib" if own else words[0]).joinpath("catalogue.json")), "wb") as file:
+        file.write(content)
+
+
+if __name__ == "__main__":
+    _main(sys.argv[1:])
