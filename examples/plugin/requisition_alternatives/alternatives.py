@@ -13,6 +13,8 @@ _KIND = "alternative:"
 
 
 class SetSlots(Struct, frozen=True):
+    """What `plan.alternatives.set` takes."""
+
     group: Annotated[str, slot("string", "the group of alternatives, such as editor")]
     program: Annotated[str, slot("string", "path of the alternative that it is to stand for")]
 
@@ -38,7 +40,7 @@ class Set(BaseAction[SetSlots]):
         if found == Selection("manual", slots.program):
             return Satisfied(left=(_left(slots),))
         if slots.program not in _choices(host, slots.group):
-            raise ActionError(f"{slots.program} is no alternative for {slots.group}", "install it first, with after = […]")
+            raise ActionError(f"{slots.program} is no alternative for {slots.group}", "install it first")
         undo = {"group": slots.group, "was": list(found), "now": slots.program}
         return Change(f"was {found.program} ({found.mode})", undo=undo)
 
