@@ -65,16 +65,17 @@ python-venv:
 	  echo 'The Python module "venv" is missing. On Debian: sudo apt-get install python3-venv' >&2; exit 1; \
 	fi
 
-# Programs that tests talk to. Without them those tests are skipped, and say so.
+# Programs that tests talk to. Without them those tests are skipped, and say so. RUNLEVEL=1 (invoke-rc.d(8)) keeps
+# services that come with them from being started.
 test-tools:
 	@missing=; \
 	for pair in nginx:nginx-light strace:strace rsync:rsync ssh-keygen:openssh-client gpg:gnupg zstd:zstd \
-	  faketime:faketime; do \
+	  faketime:faketime pg_lsclusters:postgresql; do \
 	  PATH="$$PATH:/usr/sbin" command -v "$${pair%%:*}" >/dev/null || missing="$$missing $${pair##*:}"; \
 	done; \
 	if [ -z "$$missing" ]; then :; \
 	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	  apt-get update -q && apt-get install -q -y --no-install-recommends $$missing; \
+	  apt-get update -q && RUNLEVEL=1 apt-get install -q -y --no-install-recommends $$missing; \
 	else \
 	  echo "Some tests will be skipped; they need:$$missing" >&2; \
 	fi
