@@ -19,14 +19,14 @@ from requisition.runtime.inputs import Inputs
 from requisition.runtime.journal import Intent, Record, Unwinding, read_journal
 from requisition.runtime.layout import StateDir
 from requisition.runtime.machine import boot_id, boot_time_ns
+from requisition.runtime.obstacles import obstacles
 from requisition.runtime.receipts import read_receipt
 from requisition.runtime.registry import Registry
 from requisition.runtime.replay import Replay, crash_window, replay
-from requisition.runtime.restore import CrashWindow, is_ours, is_prior, remove_temporaries
+from requisition.runtime.restore import CrashWindow, remove_temporaries
 from requisition.runtime.run import Ground, Run, RunInfo, Watch, read_info, run_order
 from requisition.runtime.unwind import RecoveryStack, Unwinder
-from requisition.schemas.diagnostic import BadInput, Conflicted, Diagnostic
-from requisition.stdlib.action import ActionError
+from requisition.schemas.diagnostic import BadInput, Conflicted
 
 Scope = tuple[int, ...]
 
@@ -64,9 +64,10 @@ def rollback(request: Request, watch: Watch) -> Result:
         if info.state == "rolled_back":
             raise BadInput.of(f"{info.run_id} was rolled back already", next="plan receipts shows what stands")
         opened = reopen(request, watch, info, resources, trusted=False)
-        obstacles = _obstacles(opened)
-        if obstacles and not request.force:
-            raise Conflicted(obstacles)
+        if not request.force:
+            found = list(obstacles(opened.replay.stack, opened.run.graph, opened.host, opened.crash))
+            if found:
+                raise Conflicted(found)
         return _unwind(opened, [Unwinding("asked for")], "asked for")
 
 
@@ -208,40 +209,6 @@ def _settle(opened: Reopened) -> frozenset[tuple[int, Scope]]:
         run.ledger.nodes.pop(key, None)
     run.ledger.rollback.clear()
     return frozenset(done)
-
-
-def _obstacles(opened: Reopened) -> list[Diagnostic]:
-    """Paths whose present state is neither what the run left nor what was before, one finding each."""
-    latest: set[str] = set()
-    findings = []
-    stack = opened.replay.stack
-    for entry, position in zip(reversed(stack.entries), reversed(stack.positions), strict=True):
-        if not isinstance(entry, Intent) or position in stack.undone:
-            continue
-        for change in reversed(entry.files):
-            if change.path in latest:
-                continue
-            latest.add(change.path)
-            try:
-                info = opened.host.lstat(change.path)
-                if is_prior(opened.host, change, info) or is_ours(opened.host, change, info, opened.crash):
-                    continue
-                why = "it was changed since the run"
-            except (OSError, ActionError) as error:
-                if change.expect.kind == "absent":
-                    continue  # something of ours stands where its directory was; that goes first
-                why = str(error)
-            node = opened.run.graph.order.nodes[entry.node]
-            findings.append(
-                Diagnostic(
-                    what=f"{change.path} cannot be taken back",
-                    where=node.location,
-                    why=why,
-                    next="roll back the later run first, or use --force to take back everything else",
-                    code="conflict",
-                )
-            )
-    return findings
 
 
 def _compensator(opened: Reopened) -> Executor:
