@@ -63,3 +63,68 @@ def test_a_file_put_in_the_place_of_our_link_is_somebodys(root):
     (root.root / "b").write_text("somebody's")
     assert root.run("rollback").status == "conflict"
     assert (root.root / "b").read_text() == "somebody's"
+
+
+def test_what_was_renamed_twice_is_judged_where_it_is_now(root):
+    first = snapshot(root.root)
+    write = root.order.node("file.write", content="new", path="/b/c")
+    one = root.order.node("file.rename", source="/b", path="/c", needs=[write])
+    two = root.order.node("file.rename", source="/c", path="/d", needs=[one])
+    again = root.order.node("file.mkdir", path="/b", needs=[two])
+    root.order.node("file.write", content="other", path="/b/c", name="again", needs=[again])
+    applied = root.run("apply")
+    assert applied.status == "done", applied.text
+    (root.root / "d" / "c").write_text("somebody's")
+    refused = root.run("rollback")
+    assert refused.status == "conflict", refused.text
+    assert "/b/c cannot be taken back" in refused.text
+    (root.root / "d" / "c").write_text("new")
+    undone = root.run("rollback")
+    assert undone.status == "done", undone.text
+    assert snapshot(root.root) == first
+
+
+def test_a_directory_that_came_to_the_place_of_a_removed_file_goes_back(root):
+    (root.root / "f").write_text("was here")
+    first = snapshot(root.root)
+    gone = root.order.node("file.remove", path="/f")
+    root.order.node("file.rename", source="/b", path="/f", needs=[gone])
+    applied = root.run("apply")
+    assert applied.status == "done", applied.text
+    undone = root.run("rollback")
+    assert undone.status == "done", undone.text
+    assert snapshot(root.root) == first
+
+
+def test_a_renamed_thing_that_was_replaced_stops_the_rollback(root):
+    root.order.node("file.rename", source="/b/a", path="/b/z")
+    applied = root.run("apply")
+    assert applied.status == "done", applied.text
+    (root.root / "b" / "new").write_text("somebody's")
+    (root.root / "b" / "new").rename(root.root / "b" / "z")
+    refused = root.run("rollback")
+    assert refused.status == "conflict", refused.text
+    assert "/b/z cannot be taken back" in refused.text
+
+
+def test_a_directory_that_was_moved_and_then_removed_goes_back_to_where_it_was(root):
+    (root.root / "f").write_text("was here")
+    first = snapshot(root.root)
+    gone = root.order.node("file.remove", path="/f")
+    moved = root.order.node("file.rename", source="/b", path="/f", needs=[gone])
+    root.order.node("file.remove", path="/f", recursive=True, name="again", needs=[moved])
+    applied = root.run("apply")
+    assert applied.status == "done", applied.text
+    undone = root.run("rollback")
+    assert undone.status == "done", undone.text
+    assert snapshot(root.root) == first
+
+
+def test_a_directory_that_was_changed_and_then_replaced_by_a_file_comes_back(root):
+    first = snapshot(root.root)
+    changed = root.order.node("file.chmod", path="/b", mode=0o700)
+    root.order.node("file.write", content="", path="/b", needs=[changed])
+    assert root.run("apply", on_conflict="overwrite").status == "done"
+    undone = root.run("rollback")
+    assert undone.status == "done", undone.text
+    assert snapshot(root.root) == first

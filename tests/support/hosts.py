@@ -5,7 +5,7 @@ from pathlib import Path
 
 from requisition.runtime.host import RealHost
 from requisition.runtime.inputs import Inputs
-from requisition.runtime.restore import undo_files
+from requisition.runtime.restore import undo_files, undo_move
 from requisition.runtime.root import TargetRoot
 from requisition.runtime.store import UndoStore
 from requisition.schemas.document import Input
@@ -51,3 +51,5 @@ class Bench:
         if change.undo is not None:
             action.undo(self.host, change.undo)
         undo_files(self.host, change.files)
+        for move in reversed(change.moves):
+            undo_move(self.host, move)

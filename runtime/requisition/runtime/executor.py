@@ -27,7 +27,7 @@ from requisition.schemas.diagnostic import BadInput, Diagnostic, Failed
 from requisition.schemas.document import ConflictPolicy, Phase, Retry
 from requisition.schemas.receipt import Attempt, Left
 from requisition.stdlib.action import ActionError, Cancelled, Change, Done, Raced, Satisfied, UndoConflict
-from requisition.stdlib.host import FileChange
+from requisition.stdlib.host import FileChange, Move
 
 if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
@@ -336,7 +336,7 @@ class Executor:
 
     def _commit(self, steps: list[Step], scope: Scope) -> None:
         """Make prior states and intents durable. From here on the run can be taken back."""
-        intents = [Intent(s.one.index, scope, s.change.files, s.change.undo) for s in steps]
+        intents = [Intent(s.one.index, scope, s.change.files, s.change.undo, s.change.moves) for s in steps]
         with self._lock:
             self.host.store.flush()
             self._journal.commit(intents)
@@ -436,17 +436,21 @@ class Executor:
         """Move a conflicting path aside, or remove it whole; journaled like every effect."""
         moved = f"{path}.before-{host.run_id[-6:]}"
         files: tuple[FileChange, ...] = ()
+        moves: tuple[Move, ...] = ()
+        found = host.stat(path)
+        if aside and found is not None:
+            moves = (Move(path, moved, found.ino),)
         if not aside:
             below = [found for found, _ in host.walk(path)]
             files = tuple(FileChange(p, host.capture(p), Left(p, "absent")) for p in reversed(below))
-        intent = Intent(one.index, scope, files, None, ((path, moved),) if aside else ())
+        intent = Intent(one.index, scope, files, None, moves)
         with self._lock:
             host.store.flush()
             self._journal.commit([intent])
             self.stack.begun.add(self.stack.push(intent))
             self._dirty = True
-        if aside:
-            host.rename(path, moved)
+        for move in moves:
+            host.rename(move.source, move.path)
         for change in files:
             host.delete(change)
         self.ledger.event("log", node=one.node.id, text=f"{path} moved to {moved}" if aside else f"{path} removed")

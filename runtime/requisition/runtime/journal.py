@@ -27,7 +27,7 @@ from msgspec import Struct
 
 from requisition.schemas.diagnostic import BadInput
 from requisition.schemas.document import ConflictPolicy
-from requisition.stdlib.host import FileChange
+from requisition.stdlib.host import FileChange, Move
 
 MAGIC = b"RQJRNL"
 VERSION = 1
@@ -59,16 +59,22 @@ class Resumed(Struct, frozen=True, tag="resumed", array_like=True):
 
 
 class Intent(Struct, frozen=True, gc=False, tag="intent", array_like=True):
-    """About to do a node: its files with their prior states, and what its own `undo` needs.
-
-    `aside` lists (path, name it is moved to) for conflicts that the policy moves out of the way.
-    """
+    """About to do a node: its files with their prior states, its renames (those by which the policy moves a
+    conflict aside among them), and what its own `undo` needs."""
 
     node: int
     scope: Scope
     files: tuple[FileChange, ...]
     undo: Any = None
-    aside: tuple[tuple[str, str], ...] = ()
+    moves: tuple[Move, ...] = ()
+
+    def paths(self) -> Iterator[str]:
+        """Every path that it names."""
+        for change in self.files:
+            yield change.path
+        for move in self.moves:
+            yield move.source
+            yield move.path
 
 
 class Finished(Struct, frozen=True, gc=False, tag="finished", array_like=True):

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from requisition.runtime.host import RealHost
 from requisition.runtime.root import Escapes
 from requisition.stdlib.action import UndoConflict
-from requisition.stdlib.host import FileChange, Prior
+from requisition.stdlib.host import FileChange, Move, Prior
 
 
 class CrashWindow(NamedTuple):
@@ -53,6 +53,27 @@ def undo_file(host: RealHost, change: FileChange, crash: CrashWindow | None) -> 
         raise UndoConflict(f"{change.path} was changed since; it is left as it is")
     _put_back(host, change, info)
     host.known.pop(change.path, None)
+
+
+def undo_move(host: RealHost, move: Move, *, remade: bool = False) -> None:
+    """Move back the very thing that was moved; nothing when it was not, or was taken back already. `remade`:
+    a later node changed it, so that what was put back in its place is another inode."""
+    if not has_moved(host, move, remade=remade):
+        return
+    if host.lstat(move.source) is not None:
+        raise UndoConflict(f"{move.source} exists again; {move.path} is left where it is")
+    host.rename(move.path, move.source)
+
+
+def has_moved(host: RealHost, move: Move, *, remade: bool = False) -> bool:
+    """Whether the rename took place. Raises UndoConflict when what was moved is at neither name."""
+    moved = host.lstat(move.path)
+    if moved is not None and (remade or moved.st_ino == move.ino):
+        return True
+    here = host.lstat(move.source)
+    if here is None or not (remade or here.st_ino == move.ino):
+        raise UndoConflict(f"{move.path} is no longer what was moved there")
+    return False
 
 
 def is_prior(host: RealHost, change: FileChange, info: os.stat_result | None) -> bool:

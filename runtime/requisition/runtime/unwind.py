@@ -13,7 +13,7 @@ from requisition.runtime.host import RealHost
 from requisition.runtime.hydrate import Hydrated
 from requisition.runtime.journal import Compensated, Intent, Journal, Record, Undone
 from requisition.runtime.ledger import Ledger
-from requisition.runtime.restore import CrashWindow, undo_files
+from requisition.runtime.restore import CrashWindow, undo_files, undo_move
 from requisition.schemas.diagnostic import Diagnostic, Failed
 from requisition.schemas.receipt import RollbackEntry
 from requisition.stdlib.action import ActionError, NotCompensable, UndoConflict
@@ -56,7 +56,7 @@ class RecoveryStack:
         """Every path that an intent names."""
         for entry in self.entries:
             if isinstance(entry, Intent):
-                yield from (change.path for change in entry.files)
+                yield from entry.paths()
 
     def part(self, mark: int, chosen: Callable[[Intent], bool]) -> "RecoveryStack":
         """A stack of those begun intents above `mark` that are chosen and still to be taken back; they
@@ -94,6 +94,7 @@ class Unwinder:
         self._compensate = compensate
         self._journal_failed = False
         self._twice = _paths_changed_twice(stack.entries)
+        self._remade = _moved_then_changed(stack.entries)
 
     def unwind(self, down_to: int = 0) -> bool:
         """Take back every entry above `down_to` that was not yet; True when no undo failed. What cannot be
@@ -111,7 +112,7 @@ class Unwinder:
             stack.undone.add(position)
             self._record(Undone(position, status))
             pending += 1
-            if pending >= GROUP or any(change.path in self._twice for change in entry.files):
+            if pending >= GROUP or any(path in self._twice for path in entry.paths()):
                 self._settle()
                 pending = 0
         self._settle()
@@ -140,9 +141,8 @@ class Unwinder:
             finally:
                 self._host.forget_answers()
         undo_files(self._host, intent.files, self._crash)
-        for path, moved in reversed(intent.aside):
-            if self._host.lstat(path) is None and self._host.lstat(moved) is not None:
-                self._host.rename(moved, path)
+        for move in reversed(intent.moves):
+            undo_move(self._host, move, remade=move.path in self._remade)
         if action is not None and not action.spec.compensable and intent.undo is None:
             raise NotCompensable(f"{action.spec.name} cannot be undone")
 
@@ -197,6 +197,17 @@ def _paths_changed_twice(entries: Sequence[Intent | PhaseMark]) -> frozenset[str
     twice: set[str] = set()
     for entry in entries:
         if isinstance(entry, Intent):
-            for change in entry.files:
-                (twice if change.path in seen else seen).add(change.path)
+            for path in entry.paths():
+                (twice if path in seen else seen).add(path)
     return frozenset(twice)
+
+
+def _moved_then_changed(entries: Sequence[Intent | PhaseMark]) -> frozenset[str]:
+    """Names to which something was moved that a later intent changed: an unwind puts another inode there."""
+    moved: set[str] = set()
+    changed: set[str] = set()
+    for entry in entries:
+        if isinstance(entry, Intent):
+            changed.update(change.path for change in entry.files if change.path in moved)
+            moved.update(move.path for move in entry.moves)
+    return frozenset(changed)

@@ -2,8 +2,8 @@
 
 `observe` looks and never changes anything: it returns `Satisfied` when all is as wanted, or a `Change`
 that says why, holds what is needed to undo it, and is made durable in the journal *before* `do` runs.
-Files are undone by the runtime from `Change.files`; an action with other effects keeps what its own
-`undo` needs in `Change.undo`. `undo` must be safe to call when `do` ran, ran half, or never ran.
+Files and renames are undone by the runtime from `Change.files` and `Change.moves`; an action with other effects
+keeps what its own `undo` needs in `Change.undo`, which must be safe to call when `do` ran, ran half, or never ran.
 
 How to add an action: CONTRIBUTING.md, "An action in one file".
 """
@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar
 from msgspec import Struct
 
 from requisition.schemas.receipt import Left
-from requisition.stdlib.host import FileChange, Host
+from requisition.stdlib.host import FileChange, Host, Move
 from requisition.stdlib.spec import ActionSpec, Effect, Output, describe_slots
 
 S = TypeVar("S", bound=Struct)
@@ -66,6 +66,7 @@ class Change(Struct, frozen=True):
     undo: Any = None
     outputs: Outputs | None = None
     sealed: bool = False
+    moves: tuple[Move, ...] = ()
 
 
 class Done(Struct, frozen=True):

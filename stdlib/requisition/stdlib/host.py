@@ -63,6 +63,15 @@ class FileChange(Struct, frozen=True, gc=False, array_like=True):
     expect: Left
 
 
+class Move(Struct, frozen=True, gc=False, array_like=True):
+    """One rename: what is at `source`, known by its inode, will be at `path`, which is free. Undone by the
+    runtime after the files of the same change."""
+
+    source: str
+    path: str
+    ino: int
+
+
 class CommandResult(NamedTuple):
     """A finished command: exit status (negative: killed by that signal) and what it printed."""
 

@@ -1,7 +1,7 @@
 """Renaming, and keeping a copy beside."""
 
 import errno
-from typing import Annotated, Any
+from typing import Annotated
 
 from msgspec import Struct
 
@@ -13,10 +13,9 @@ from requisition.stdlib.action import (
     Done,
     Raced,
     Satisfied,
-    UndoConflict,
     action,
 )
-from requisition.stdlib.host import ABSENT, FileChange, Host
+from requisition.stdlib.host import ABSENT, FileChange, Host, Move
 from requisition.stdlib.providers.file import PATH
 from requisition.stdlib.spec import Output, slot
 
@@ -46,7 +45,7 @@ class Rename(BaseAction[RenameSlots]):
             raise ActionError(f"{slots.path} exists already", "remove it first, or choose another name")
         return Change(
             f"was {slots.source}",
-            undo={"from": slots.source, "to": slots.path, "ino": source.ino},
+            moves=(Move(slots.source, slots.path, source.ino),),
             outputs=outputs,
         )
 
@@ -60,19 +59,6 @@ class Rename(BaseAction[RenameSlots]):
                 raise ActionError(what, "copy it, then remove the old one") from error
             raise
         return Done({"path": slots.path}, (Left(slots.source, "absent"),))
-
-    def undo(self, host: Host, undo: Any) -> None:
-        """Move back the very thing that was moved."""
-        source, target = undo["from"], undo["to"]
-        moved = host.stat(target)
-        if moved is None or moved.ino != undo["ino"]:
-            here = host.stat(source)
-            if here is not None and here.ino == undo["ino"]:
-                return
-            raise UndoConflict(f"{target} is no longer what was moved there")
-        if host.stat(source) is not None:
-            raise UndoConflict(f"{source} exists again; {target} is left where it is")
-        host.rename(target, source)
 
 
 class BackupSlots(Struct, frozen=True):
