@@ -44,6 +44,19 @@ def signature(info: os.stat_result) -> Signature:
     )  # fmt: skip
 
 
+def untouched(root: TargetRoot, seen: Signature, left: Left) -> bool:
+    """Whether a path is as it was left, by one `lstat`, nothing read. A directory may have other entries
+    now: these are not part of how it was left."""
+    try:
+        directory, name = root.parent(left.path)
+        found = signature(os.stat(name, dir_fd=directory, follow_symlinks=False))
+    except (OSError, Escapes):
+        return False
+    if left.kind == "dir":  # inode, mode and owner
+        return found[0] == seen[0] and found[4:] == seen[4:]
+    return found == seen
+
+
 class RealHost:
     """One run's access to the machine; `view` gives a worker thread an independent one."""
 
@@ -183,17 +196,6 @@ class RealHost:
         if not self._compare(path, info, expect):
             return False
         self.known[path] = (seen, expect)
-        return True
-
-    def untouched(self, known: Iterable[Known]) -> bool:
-        """Whether every path has the very signature it was left with: one `lstat` each, nothing read."""
-        for seen, left in known:
-            try:
-                directory, name = self.root.parent(left.path)
-                if signature(os.stat(name, dir_fd=directory, follow_symlinks=False)) != seen:
-                    return False
-            except (OSError, Escapes):
-                return False
         return True
 
     def _compare(self, path: str, info: os.stat_result, expect: Left) -> bool:
