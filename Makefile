@@ -69,8 +69,8 @@ python-venv:
 # services that come with them from being started.
 test-tools:
 	@missing=; \
-	for pair in nginx:nginx-light strace:strace rsync:rsync ssh-keygen:openssh-client gpg:gnupg zstd:zstd git:git \
-	  faketime:faketime pg_lsclusters:postgresql; do \
+	for pair in nginx:nginx-light strace:strace rsync:rsync ssh-keygen:openssh-client gpg:gnupg zstd:zstd \
+	  faketime:faketime pg_lsclusters:postgresql sshd:openssh-server git:git age:age; do \
 	  PATH="$$PATH:/usr/sbin" command -v "$${pair%%:*}" >/dev/null || missing="$$missing $${pair##*:}"; \
 	done; \
 	if [ -z "$$missing" ]; then :; \

@@ -31,10 +31,11 @@ def _imports() -> None:
 def _answer(request_fields: dict[str, object]) -> Callable[[], None]:
     _imports()
     from requisition.runtime.__main__ import _answer as answer
+    from requisition.runtime.__main__ import _prepare_process
     from requisition.runtime.frames import Event, Request, write_frame
     from requisition.runtime.run import Watch
 
-    os.umask(0)
+    _prepare_process()
     request = Request(**request_fields)  # type: ignore[arg-type]
     start = time.monotonic_ns()
     with open(os.devnull, "wb") as sink:

@@ -7,6 +7,7 @@ and SIGINT ask it to stop: the run is taken back (or kept, with `keep_failed`) a
     plan-runtime journal show PATH  print a journal, one record a line
 """
 
+import gc
 import os
 import resource
 import signal
@@ -130,7 +131,9 @@ def _verb(request: Request, watch: Watch) -> Result:
 
 
 def _prepare_process() -> None:
-    """Exact modes, no core dumps, as many descriptors as allowed, no death by a closed pipe."""
+    """Exact modes, no core dumps, as many descriptors as allowed, no death by a closed pipe. Documents hold no
+    cycles, so the collector need not walk through them again and again while they grow."""
+    gc.set_threshold(200_000, 50, 50)
     os.umask(0)
     forbid_core_dumps()
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

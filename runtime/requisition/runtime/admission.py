@@ -21,7 +21,7 @@ from requisition.schemas.trustfile import Trust, load_trust
 
 
 class Admitted(Struct):
-    """An order that may run, and where."""
+    """An order that may run, and where. `order_bytes`: its canonical bytes, empty when it lay in a receipt."""
 
     order: Order
     checksum: str
@@ -33,6 +33,7 @@ class Admitted(Struct):
     watch: Watch
     request: Request
     blobs: Bundle | None
+    order_bytes: bytes
 
     def check_state(self, head: Head) -> None:
         """The rules that need the target's past. Raises NotTrusted."""
@@ -123,6 +124,7 @@ def _admitted(
         watch,
         request,
         sealed.blobs,
+        payload,
     )
 
 

@@ -15,9 +15,11 @@ from requisition.runtime.layout import StateDir, new_run_id
 from requisition.runtime.lock import Holder, hold
 from requisition.runtime.preflight import PreflightHost, Prospect, Report, preflight
 from requisition.runtime.registry import Registry
-from requisition.runtime.run import Ground, Run, Watch, stamp
+from requisition.runtime.run import Ground, Run, Unaltered, Watch, stamp
+from requisition.runtime.settled import standing, unbound
 from requisition.schemas.diagnostic import BadInput, Conflicted, Diagnostic, Interrupted
 from requisition.schemas.document import Order
+from requisition.schemas.receipt import NodeRun
 from requisition.stdlib.action import ActionError, Change
 
 
@@ -33,19 +35,15 @@ def apply(request: Request, watch: Watch) -> Result:
         _check_interrupted(ground)
         admitted.check_state(ground.view.head)
         watch.emit(admitted.event(watch.clock()))
+        if request.only is None:
+            stands = standing(admitted.order, admitted.checksum, ground.view, ground.root)
+            if stands is not None:
+                run = _open(unbound(admitted.order), request, admitted, ground, watch, resources)
+                return _as_it_stands(run, request, stands, admitted.order_bytes)
+        admitted.order_bytes = b""  # of no more use: a run needs the room
         graph = hydrate(admitted.order, Registry())
         _check_secrets(graph.order, request)
-        run = Run(
-            ground,
-            graph,
-            watch,
-            resources,
-            run_id=new_run_id(watch.now()),
-            checksum=admitted.checksum,
-            inputs=Inputs(admitted.order.inputs, admitted.source_root, admitted.blobs),
-            secrets=request.secrets,
-            admitted=admitted.admissions,
-        )
+        run = _open(graph, request, admitted, ground, watch, resources)
         only = _selection(graph, request.only)
         host = run.make_host(PreflightHost)
         settled = ground.view.settled(admitted.checksum)
@@ -58,6 +56,32 @@ def apply(request: Request, watch: Watch) -> Result:
         if report.conflicts:
             raise Conflicted(report.conflicts)
         return _run(run, request, report, admitted, only)
+
+
+def _open(
+    graph: Hydrated, request: Request, admitted: Admitted, ground: Ground, watch: Watch, resources: ExitStack
+) -> Run:
+    return Run(
+        ground,
+        graph,
+        watch,
+        resources,
+        run_id=new_run_id(watch.now()),
+        checksum=admitted.checksum,
+        inputs=Inputs(admitted.order.inputs, admitted.source_root, admitted.blobs),
+        secrets=request.secrets,
+        admitted=admitted.admissions,
+    )
+
+
+def _as_it_stands(run: Run, request: Request, stands: tuple[NodeRun, ...], order_bytes: bytes) -> Result:
+    """Nothing to do, and known without a closer look."""
+    counts = {"change": 0, "unchanged": len(stands), "unknown": 0}
+    _announce_plan(run, counts)
+    if request.verb == "dry-run":
+        return Result(status="done", summary=counts)
+    run.ledger.nodes.update({(node.node, ()): node for node in stands})
+    return conclude(run, "executed", Ending("complete"), Unaltered(order_bytes))
 
 
 def hold_root(ground: Ground, request: Request, watch: Watch) -> AbstractContextManager[None]:
@@ -119,15 +143,16 @@ def _selection(graph: Hydrated, only: tuple[str, ...] | None) -> frozenset[int] 
     return frozenset(chosen)
 
 
+def _announce_plan(run: Run, counts: dict[str, int]) -> None:
+    order = run.graph.order
+    size = {"nodes": len(order.nodes), "inputs": len(order.inputs), "bytes": sum(item.size for item in order.inputs)}
+    run.ledger.event("plan", data=counts | size)
+
+
 def announce(run: Run, report: Report) -> None:
     """Tell what preflight found."""
+    _announce_plan(run, report.counts())
     order = run.graph.order
-    data = report.counts() | {
-        "nodes": len(order.nodes),
-        "inputs": len(order.inputs),
-        "bytes": sum(item.size for item in order.inputs),
-    }
-    run.ledger.event("plan", data=data)
     for index, prospect in report.prospects.items():
         node = order.nodes[index]
         for conflict in prospect.conflicts:

@@ -9,6 +9,7 @@ import errno
 import hashlib
 import os
 import stat
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -42,6 +43,19 @@ def signature(info: os.stat_result) -> Signature:
     return (
         info.st_ino, info.st_size, info.st_mtime_ns, info.st_ctime_ns, info.st_mode, info.st_uid, info.st_gid,
     )  # fmt: skip
+
+
+def untouched(root: TargetRoot, seen: Signature, left: Left) -> bool:
+    """Whether a path is as it was left, by one `lstat`, nothing read. A directory may have other entries
+    now: these are not part of how it was left."""
+    try:
+        directory, name = root.parent(left.path)
+        found = signature(os.stat(name, dir_fd=directory, follow_symlinks=False))
+    except (OSError, Escapes):
+        return False
+    if left.kind == "dir":  # inode, mode and owner
+        return found[0] == seen[0] and found[4:] == seen[4:]
+    return found == seen
 
 
 class RealHost:
@@ -185,17 +199,6 @@ class RealHost:
         self.known[path] = (seen, expect)
         return True
 
-    def untouched(self, known: Iterable[Known]) -> bool:
-        """Whether every path has the very signature it was left with: one `lstat` each, nothing read."""
-        for seen, left in known:
-            try:
-                directory, name = self.root.parent(left.path)
-                if signature(os.stat(name, dir_fd=directory, follow_symlinks=False)) != seen:
-                    return False
-            except (OSError, Escapes):
-                return False
-        return True
-
     def _compare(self, path: str, info: os.stat_result, expect: Left) -> bool:
         mode, kind = info.st_mode, expect.kind
         if (expect.uid >= 0 and info.st_uid != expect.uid) or (expect.gid >= 0 and info.st_gid != expect.gid):
@@ -283,9 +286,11 @@ class RealHost:
                     return None
                 raise
 
-    def expect_file(self, path: str, content: bytes, mode: int, uid: int, gid: int) -> Left:
+    def expect_file(
+        self, path: str, content: bytes, mode: int, uid: int, gid: int, *, sealed: bool | None = None
+    ) -> Left:
         """See `Host.expect_file`."""
-        sealed = self.sealed
+        sealed = self.sealed if sealed is None else sealed
         digest = self.store.keyed_digest(content) if sealed else hashlib.sha256(content).hexdigest()
         return Left(path, "file", mode, uid, gid, len(content), digest, "", "", sealed)
 
@@ -468,6 +473,14 @@ class RealHost:
         """See `Host.scratch`."""
         os.makedirs(self._scratch, mode=0o700, exist_ok=True)
         return self._scratch
+
+    def scratch_file(self, name: str, content: bytes) -> str:
+        """See `Host.scratch_file`."""
+        place = f"{tempfile.mkdtemp(dir=self.scratch())}/{name}"
+        fd = os.open(place, _NEW, 0o600)
+        with open(fd, "wb") as file:
+            file.write(content)
+        return place
 
     def run(
         self,

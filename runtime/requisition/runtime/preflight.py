@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from requisition.runtime.conflicts import Conflict, conflicts_of, remedy
-from requisition.runtime.host import Known, RealHost
+from requisition.runtime.host import Known, RealHost, untouched
 from requisition.runtime.hydrate import Bound, Hydrated, slot_names, typed_slots
 from requisition.runtime.values import Unresolved, Values
 from requisition.schemas.diagnostic import BadInput, Diagnostic
@@ -131,7 +131,13 @@ def preflight(
         if one.node.elevate and os.geteuid() != 0:
             report.findings.append(_elevation(one))
         left = settled.get(one.node.id)
-        if left and not one.secret and not report.touched and index not in values.wanted and host.untouched(left):
+        if (
+            left
+            and not one.secret
+            and not report.touched
+            and index not in values.wanted
+            and all(untouched(host.root, *state) for state in left)
+        ):
             kept = Satisfied(left=tuple(state for _, state in left))
             report.prospects[index] = Prospect("unchanged", found=kept, reusable=True)
             continue

@@ -6,16 +6,22 @@ receipt was written on this host, not that anyone approved it.
 
 import os
 
+import msgspec
+
 from requisition.runtime.layout import write_durably
-from requisition.schemas import envelope, orderfile
+from requisition.schemas import canonical, envelope, orderfile
 from requisition.schemas.diagnostic import BadInput
 from requisition.schemas.envelope import Signature
 from requisition.schemas.receipt import Receipt
 
 
-def write_receipt(path: str, receipt: Receipt, key_path: str) -> str:
-    """Write and sign; returns the checksum."""
-    sealed = orderfile.seal(receipt)
+def write_receipt(path: str, receipt: Receipt, key_path: str, order_bytes: bytes = b"") -> str:
+    """Write and sign; returns the checksum. `order_bytes`: the canonical bytes of its order, where at hand."""
+    if order_bytes:
+        rest: Receipt = msgspec.structs.replace(receipt, order=None)
+        sealed = orderfile.Sealed("receipt", canonical.encode_with(rest, "order", order_bytes))
+    else:
+        sealed = orderfile.seal(receipt)
     message = envelope.pae(sealed.payload_type, sealed.payload)
     signature = sign_as_host(message, key_path)
     signed = orderfile.Sealed(sealed.kind, sealed.payload, (signature,))

@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from datetime import UTC, datetime
+from functools import cached_property
 from itertools import takewhile
 from typing import Self, TypeVar
 
@@ -19,7 +20,7 @@ from msgspec import Struct
 
 from requisition.runtime.frames import Event, Request
 from requisition.runtime.hooks import load_hooks
-from requisition.runtime.host import RealHost
+from requisition.runtime.host import Known, RealHost
 from requisition.runtime.hydrate import Hydrated
 from requisition.runtime.inputs import Inputs
 from requisition.runtime.journal import Begun, Ended, Journal, Record, Resumed
@@ -92,6 +93,13 @@ class Ground(Struct):
         return cls(state, root, RootState(state.root(target_root), target_root), store)
 
 
+class Unaltered(Struct, frozen=True):
+    """The state view stands as it is; `order_bytes` are the canonical bytes of the order, to be written as
+    they are (empty: to be encoded)."""
+
+    order_bytes: bytes = b""
+
+
 class Run:
     """A run in progress. Everything it opens is closed with `resources`."""
 
@@ -122,7 +130,6 @@ class Run:
         self._resources = resources
         self._inputs = inputs
         self._secrets = secrets
-        self._known = ground.view.known()
         self._recall = Recall()
         self._journal: Journal | None = None
         self.info: RunInfo | None = None
@@ -143,6 +150,10 @@ class Run:
             cancelled=self.watch.cancelled,
             recall=self._recall,
         )
+
+    @cached_property
+    def _known(self) -> dict[str, Known]:
+        return self.ground.view.known()
 
     @property
     def journal(self) -> Journal:
@@ -210,16 +221,26 @@ class Run:
     # ending --------------------------------------------------------------------------------------
 
     def finish(
-        self, state: RunState, outcome: Outcome, message: str = "", *, rolls_back: str = "", verb: str = ""
+        self,
+        state: RunState,
+        outcome: Outcome,
+        message: str = "",
+        *,
+        rolls_back: str = "",
+        verb: str = "",
+        unaltered: Unaltered | None = None,
     ) -> tuple[Receipt, str]:
         """Write the receipt, then the state view, then that the run is over. Returns (receipt, path)."""
         receipt = self._receipt(state, outcome, message, rolls_back)
         if self._journal is None:
             os.makedirs(self.directory, 0o700, exist_ok=True)
         path = f"{self.directory}/receipt.plan"
-        checksum = write_receipt(path, receipt, self.ground.state.host_key)
-        if state == "executed" and (updated := advance(self.ground.view.entries, receipt, self._known)):
-            self.ground.view.write_entries(updated)
+        known_bytes = unaltered.order_bytes if unaltered else b""
+        checksum = write_receipt(path, receipt, self.ground.state.host_key, known_bytes)
+        if state == "executed" and unaltered is None:
+            updated = advance(self.ground.view.entries, receipt, self._known)
+            if updated:
+                self.ground.view.write_entries(updated)
         head = self.ground.view.head
         self.ground.view.write_head(
             msgspec.structs.replace(

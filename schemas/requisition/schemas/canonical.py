@@ -23,13 +23,17 @@ MAX_INTEGER = 1 << 53
 T = TypeVar("T")
 
 _encoder = msgspec.json.Encoder(order="sorted")
-# In JSON without whitespace every number follows one of `[ : ,`. Folding digits, separators and the marks
+# In JSON without whitespace every number follows `":`, `[` or `,`. Folding digits, separators and the marks
 # of a float to one byte each lets one pass of a C loop find every suspect; text that only looks so
-# (":1.5" in a string) is told apart by the exact scan, which is rare.
-_FOLD = bytes.maketrans(b"0123456789[,.eE", b"0000000000::...")
-_SUSPECT = re.compile(rb":(?:0+\.|0{16})")
-_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"(:?)')
+# (",1.5" in a string) is told apart by a second pass without strings, and words by the exact scan.
+_FOLD = bytes.maketrans(b"0123456789[.eE", b"0000000000,...")
+_SUSPECT = re.compile(rb",(?:0+\.|0{16})")
+_TEXT = re.compile(rb'"(?:[^"\\]|\\.)*"')
+_STRING = re.compile(_TEXT.pattern + rb"(:?)")
 _NUMBER = re.compile(rb"-?[0-9][0-9.eE+-]*")
+# A decoder that refuses floats leaves only integers to look at: those of 16 digits and more.
+_DIGITS = bytes.maketrans(b"123456789:[", b"000000000,,")
+_LONG = (b"," + b"0" * 16, b",-" + b"0" * 16)
 
 
 class NotCanonical(BadInput):
@@ -47,18 +51,32 @@ def encode(value: Any) -> bytes:
     return data
 
 
+def encode_with(value: Any, field: str, known: bytes) -> bytes:
+    """The canonical bytes of a record whose one `field` is None, with canonical bytes in its place. The record's
+    types must leave no room for floats and other keys: these are not looked for."""
+    data = _encoder.encode(value)
+    if _has_long_number(data):
+        _check_domain(data)
+    before, mark, after = data.partition(b'"%s":null' % field.encode())
+    if not mark:
+        raise ValueError(f"the value has no field {field!r} that is null")
+    return b"".join((before, mark[:-4], known, after))
+
+
 def decode(data: bytes, kind: type[T], *, what: str = "document") -> T:
     """The typed document. Raises NotCanonical, never anything else, for every other input."""
     if len(data) > MAX_BYTES:
         raise NotCanonical.of(f"the {what} is larger than {MAX_BYTES} bytes")
-    _check_domain(data)
     try:
         value = cast("T", _decoder(cast("Hashable", kind)).decode(data))
         again = _encoder.encode(value)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        _check_domain(data)  # it has better words
         raise NotCanonical.of(
             f"this is not a {what} that this version understands", why=str(error), next="build it again"
         ) from error
+    if not data.isascii() or _has_long_number(data):
+        _check_domain(data)
     if again != data:
         raise NotCanonical.of(
             f"the {what} is not in canonical form",
@@ -70,11 +88,25 @@ def decode(data: bytes, kind: type[T], *, what: str = "document") -> T:
 
 @lru_cache(maxsize=16)
 def _decoder(kind: Hashable) -> msgspec.json.Decoder[Any]:
-    return msgspec.json.Decoder(cast("type[Any]", kind))
+    return msgspec.json.Decoder(cast("type[Any]", kind), float_hook=_no_float)
+
+
+def _has_long_number(data: bytes) -> bool:
+    folded = data.translate(_DIGITS)
+    return any(mark in folded for mark in _LONG)
+
+
+def _no_float(text: str) -> float:
+    raise ValueError(f"{text} is not a whole number")
+
+
+def _suspect(data: bytes) -> bool:
+    folded = data.replace(b'":', b",").translate(_FOLD, b"-")
+    return _SUSPECT.search(b"," + folded) is not None
 
 
 def _check_domain(data: bytes) -> None:
-    if data.isascii() and not _SUSPECT.search(b":" + data.translate(_FOLD, b"-")):
+    if data.isascii() and not (_suspect(data) and _suspect(_TEXT.sub(b'"', data))):
         return
     for string in _STRING.finditer(data):
         if string[1] and not string[0].isascii():

@@ -23,5 +23,8 @@ BUILTIN: dict[str, str] = {
     "git.pull": f"{_HERE}.git:Pull",
     "net.download": f"{_HERE}.net:Download",
     "shell.exec": f"{_HERE}.shell:Exec",
+    "text.block": f"{_HERE}.text.lines:Block",
+    "text.line": f"{_HERE}.text.lines:Line",
+    "text.set": f"{_HERE}.text.values:Set",
     "template.render": f"{_HERE}.template:Render",
 }
