@@ -13,8 +13,9 @@ import msgspec
 from msgspec import Struct
 
 from requisition.runtime.conflicts import Conflict, conflicts_of, remedy
-from requisition.runtime.host import Known, RealHost, untouched
+from requisition.runtime.host import RealHost
 from requisition.runtime.hydrate import Bound, Hydrated, slot_names, typed_slots
+from requisition.runtime.sight import Known, untouched
 from requisition.runtime.values import Unresolved, Values
 from requisition.schemas.diagnostic import BadInput, Diagnostic
 from requisition.schemas.document import ConflictPolicy
