@@ -19,7 +19,15 @@ from support.webserver import WebServer, whole
 
 FETCHED = b"fetched\n" * 500
 TREE = {
-    "etc": {"conf": (b"old\n", 0o640), "gone": b"g", "stale": ("link", "gone"), "mode": (b"m", 0o600)},
+    "etc": {
+        "conf": (b"old\n", 0o640),
+        "gone": b"g",
+        "stale": ("link", "gone"),
+        "mode": (b"m", 0o600),
+        "text": b"one\n",
+        "hosts": b"",
+        "app.json": b"{}\n",
+    },
     "old": {"a": b"1", "empty": {}, "l": ("link", "a")},
     "move": {"me": b"moved"},
 }
@@ -57,6 +65,9 @@ def every_action(folder: Path, url: str) -> OrderBuilder:
     clone = order.node("git.clone", url=str(folder / "remote"), path="/srv/repo", commit=commit, needs=[made])
     moved = order.node("git.checkout", path="/srv/repo", commit=commit, needs=[clone])
     order.node("git.pull", path="/srv/repo", commit=commit, needs=[moved])
+    order.node("text.line", path="/etc/text", line="two", below="^one$")
+    order.node("text.block", path="/etc/hosts", slots={"name": "demo"}, text="::1 demo")
+    order.node("text.set", path="/etc/app.json", key=["port"], value=8080)
     order.node("shell.exec", argv=["touch", "made"], cwd="/", creates="/made", undo=["rm", "made"], phase="verify")
     return order
 
