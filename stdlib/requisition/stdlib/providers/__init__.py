@@ -19,6 +19,11 @@ BUILTIN: dict[str, str] = {
     "file.unlink": f"{_HERE}.file_changes:Unlink",
     "file.write": f"{_HERE}.file:Write",
     "net.download": f"{_HERE}.net:Download",
+    "package.hold": f"{_HERE}.package.actions:Hold",
+    "package.install": f"{_HERE}.package.actions:Install",
+    "package.remove": f"{_HERE}.package.actions:Remove",
+    "package.update": f"{_HERE}.package.actions:Update",
+    "package.upgrade": f"{_HERE}.package.actions:Upgrade",
     "shell.exec": f"{_HERE}.shell:Exec",
     "template.render": f"{_HERE}.template:Render",
 }

@@ -42,8 +42,8 @@ class Site(Struct, frozen=True):
 
 
 class Installed(Struct, frozen=True, gc=False):
-    """One package that is there. `auto`: only because another needed it; `held`: not to be upgraded; `broken`: half
-    installed, not configured."""
+    """One package that is there; `version` is empty where only its configuration is left. `auto`: only because
+    another needed it; `held`: not to be upgraded; `broken`: half installed, not configured."""
 
     version: str
     auto: bool = False
