@@ -18,6 +18,9 @@ BUILTIN: dict[str, str] = {
     "file.rename": f"{_HERE}.file_moves:Rename",
     "file.unlink": f"{_HERE}.file_changes:Unlink",
     "file.write": f"{_HERE}.file:Write",
+    "git.checkout": f"{_HERE}.git:Checkout",
+    "git.clone": f"{_HERE}.git:Clone",
+    "git.pull": f"{_HERE}.git:Pull",
     "net.download": f"{_HERE}.net:Download",
     "package.hold": f"{_HERE}.package.actions:Hold",
     "package.install": f"{_HERE}.package.actions:Install",
@@ -25,5 +28,8 @@ BUILTIN: dict[str, str] = {
     "package.update": f"{_HERE}.package.actions:Update",
     "package.upgrade": f"{_HERE}.package.actions:Upgrade",
     "shell.exec": f"{_HERE}.shell:Exec",
+    "text.block": f"{_HERE}.text.lines:Block",
+    "text.line": f"{_HERE}.text.lines:Line",
+    "text.set": f"{_HERE}.text.values:Set",
     "template.render": f"{_HERE}.template:Render",
 }
