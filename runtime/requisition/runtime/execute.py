@@ -55,6 +55,7 @@ def execute(
         prospects=prospects,
         done=done,
         only=only,
+        held=run.held_by_others(),
     )
     ending = _walk(executor)
     if ending.good:

@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from requisition.runtime.conflicts import Conflict, conflicts_of, remedy
+from requisition.runtime.ephemeral import NotNow, is_ephemeral, wanted
 from requisition.runtime.host import Known, RealHost, untouched
 from requisition.runtime.hydrate import Bound, Hydrated, slot_names, typed_slots
 from requisition.runtime.values import Unresolved, Values
@@ -53,10 +54,6 @@ class Report(Struct):
         for prospect in self.prospects.values():
             counted[prospect.status] += 1
         return counted
-
-
-class NotNow(ActionError):
-    """Preflight runs no commands: the observation has to wait for the run."""
 
 
 class PreflightHost(RealHost):
@@ -165,7 +162,11 @@ def _foresee(one: Bound, graph: Hydrated, host: PreflightHost, values: Values, r
         if pending:
             return Prospect("unknown", f"it depends on what {pending} does")
     try:
+        if is_ephemeral(one) and not wanted(one, graph, values, host):
+            return Prospect("unchanged", found=Satisfied())
         prospect = observe(one, host, values)
+    except NotNow as wait:
+        return Prospect("unknown", str(wait))
     except BadInput as failure:
         report.findings.extend(failure.diagnostics)
         return None

@@ -155,6 +155,11 @@ class Run:
     def _known(self) -> dict[str, Known]:
         return self.ground.view.known()
 
+    def held_by_others(self) -> frozenset[str]:
+        """Resources that are no files, and that other packages of this target root hold."""
+        mine, entries = self.graph.order.context.package, self.ground.view.entries
+        return frozenset(path for path, e in entries.items() if e.left.kind == "token" and e.package != mine)
+
     @property
     def journal(self) -> Journal:
         """The open journal. Raises ValueError before `begin` or `take_up`."""

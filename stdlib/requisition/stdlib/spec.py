@@ -59,7 +59,10 @@ class ActionSpec(Struct, frozen=True, omit_defaults=True):
     """The catalogue entry of an action.
 
     `blocking` actions may take long and run on a worker thread; `repeatable` ones may be polled by
-    `wait_until`; `compensable` is false where the effect cannot be undone by us.
+    `wait_until`; `compensable` is false where the effect cannot be undone by us. Nodes of `batched` actions are
+    done together (`Batched`); those of a `family` are judged together before anything is touched (`Judging`).
+    `ephemeral` names the slot by which a node asks to be done only when one that needs it has something to do,
+    and to be taken back at the end of its phase.
     """
 
     name: str
@@ -70,6 +73,9 @@ class ActionSpec(Struct, frozen=True, omit_defaults=True):
     compensable: bool = True
     blocking: bool = False
     repeatable: bool = False
+    batched: bool = False
+    family: str = ""
+    ephemeral: str = ""
     since: str = "0.1"
 
     def slot(self, name: str) -> Slot | None:
