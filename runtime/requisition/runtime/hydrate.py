@@ -113,12 +113,16 @@ def _bind(
         return Bound(index, node, phase, None, None, refs, secret, dynamic)
     action = registry.get(node.action, where=node.location or node.id)
     slots = node.slots
+    names = slot_names(action.spec)
+    for name in names.only_secret:
+        _check_only_secret(node, name)
     for value in slots.values():
         if value.__class__ is dict or value.__class__ is list:
             refs, secret, dynamic = _marks(node, by_id)
             break
     else:
-        return Bound(index, node, phase, action, typed_slots(node, action, slots))
+        return Bound(index, node, phase, action, typed_slots(node, action, slots), secret=names.secret_output)
+    secret = secret or names.secret_output
     if secret or dynamic:
         _check_names(node, action.spec)
         return Bound(index, node, phase, action, None, refs, secret, dynamic)
@@ -152,6 +156,8 @@ class SlotNames(Struct, frozen=True):
     modes: tuple[str, ...]
     claims: bool
     all: frozenset[str]
+    only_secret: tuple[str, ...] = ()
+    secret_output: bool = False
 
 
 _names: dict[str, SlotNames] = {}
@@ -167,6 +173,8 @@ def slot_names(spec: ActionSpec) -> SlotNames:
             tuple(s.name for s in spec.slots if s.type == "mode"),
             any(s.claims for s in spec.slots),
             frozenset(s.name for s in spec.slots),
+            tuple(s.name for s in spec.slots if s.only_secret),
+            any(output.secret for output in spec.outputs),
         )
     return found
 
@@ -192,6 +200,13 @@ def check_path(node: Node, slot: str, path: object) -> None:
         or "\0" in path
     ):
         raise _bad(node, f"slot {slot!r} holds {path!r}, expected an absolute normalized path below the root")
+
+
+def _check_only_secret(node: Node, slot: str) -> None:
+    """Whoever made the order: the value itself has no place in it."""
+    value = node.slots.get(slot)
+    if value is not None and not (isinstance(value, dict) and "$secret" in value):
+        raise _bad(node, f"slot {slot!r} takes nothing but a secret of the one who applies")
 
 
 def _check_names(node: Node, spec: ActionSpec) -> None:
