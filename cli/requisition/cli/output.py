@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from requisition.runtime.places import config_dir, default_state
 from requisition.schemas.diagnostic import Diagnostic, Failure
 
 _STYLES: dict[str, dict[str, Any]] = {
@@ -158,27 +159,6 @@ def _unexpected(error: BaseException) -> Diagnostic:
     )
 
 
-def default_state() -> str:
-    """$REQUISITION_STATE, then the system's directory for root, the user's for others (XDG)."""
-    if os.environ.get("REQUISITION_STATE"):
-        return os.environ["REQUISITION_STATE"]
-    if os.environ.get("XDG_STATE_HOME"):
-        return os.path.join(os.environ["XDG_STATE_HOME"], "requisition")
-    return "/var/lib/requisition" if os.geteuid() == 0 else os.path.expanduser("~/.local/state/requisition")
-
-
-def config_dir() -> str:
-    """Keys and trust of this user."""
-    base = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
-    return os.path.join(base, "requisition")
-
-
 def key_dir() -> str:
     """Where `plan key new` puts keys."""
     return os.path.join(config_dir(), "keys")
-
-
-def default_trust() -> str:
-    """The trust policy that applies when none is named; empty when there is none."""
-    path = os.path.join(config_dir(), "trust.yaml")
-    return path if os.path.exists(path) else ""

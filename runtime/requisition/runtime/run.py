@@ -42,12 +42,16 @@ H = TypeVar("H", bound=RealHost)
 
 
 class Watch(Struct, frozen=True):
-    """The outside of a run: where events go, what time it is, whether to stop. Passed in, never global."""
+    """The outside of a run: where events go, what time it is, whether to stop. Passed in, never global.
+
+    `leave`: whether a run that was stopped is left as it stands, as if it had been cut off.
+    """
 
     emit: Callable[[Event], None]
     clock: Callable[[], int]
     now: Callable[[], datetime]
     cancelled: Callable[[], bool]
+    leave: Callable[[], bool] = lambda: False
 
 
 class RunInfo(Struct, frozen=True, omit_defaults=True):
