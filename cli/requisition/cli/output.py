@@ -12,7 +12,6 @@ from typing import Any
 
 import click
 
-from requisition.runtime.places import config_dir, default_state
 from requisition.schemas.diagnostic import Diagnostic, Failure
 
 _STYLES: dict[str, dict[str, Any]] = {
@@ -64,6 +63,8 @@ class Output:
     @property
     def state_dir(self) -> str:
         """Where the runtime keeps its state."""
+        from requisition.runtime.places import default_state
+
         return os.path.abspath(self._state or default_state())
 
     def style(self, text: str, name: str) -> str:
@@ -161,4 +162,6 @@ def _unexpected(error: BaseException) -> Diagnostic:
 
 def key_dir() -> str:
     """Where `plan key new` puts keys."""
+    from requisition.runtime.places import config_dir
+
     return os.path.join(config_dir(), "keys")

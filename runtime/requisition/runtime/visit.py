@@ -65,6 +65,8 @@ def check(request: Request) -> None:
             why="state, files and trust are decided on this machine",
             next="leave it out, or run plan on the machine itself",
         )
+    if request.verb in ("apply", "dry-run") and not request.visit.bundle:
+        raise BadInput.of("the visitor brought no order", next="use plan apply FILE --host")
 
 
 @contextmanager
