@@ -12,6 +12,7 @@ from requisition.stdlib.catalogue import load
 from support.archives import link, tar
 from support.orders import OrderBuilder
 from support.process import request, run_runtime
+from support.remotes import Repo
 from support.session import ask
 from support.trees import build, snapshot
 from support.webserver import WebServer, whole
@@ -52,6 +53,10 @@ def every_action(folder: Path, url: str) -> OrderBuilder:
     order.node(
         "archive.extract", source=order.input("z", tar(("d/x", b"X"), link("l", "d/x"))), path="/srv/z", needs=[made]
     )
+    commit = Repo(folder / "remote").commit("a", "one")
+    clone = order.node("git.clone", url=str(folder / "remote"), path="/srv/repo", commit=commit, needs=[made])
+    moved = order.node("git.checkout", path="/srv/repo", commit=commit, needs=[clone])
+    order.node("git.pull", path="/srv/repo", commit=commit, needs=[moved])
     order.node("shell.exec", argv=["touch", "made"], cwd="/", creates="/made", undo=["rm", "made"], phase="verify")
     return order
 

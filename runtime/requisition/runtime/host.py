@@ -9,6 +9,7 @@ import errno
 import hashlib
 import os
 import stat
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -285,9 +286,11 @@ class RealHost:
                     return None
                 raise
 
-    def expect_file(self, path: str, content: bytes, mode: int, uid: int, gid: int) -> Left:
+    def expect_file(
+        self, path: str, content: bytes, mode: int, uid: int, gid: int, *, sealed: bool | None = None
+    ) -> Left:
         """See `Host.expect_file`."""
-        sealed = self.sealed
+        sealed = self.sealed if sealed is None else sealed
         digest = self.store.keyed_digest(content) if sealed else hashlib.sha256(content).hexdigest()
         return Left(path, "file", mode, uid, gid, len(content), digest, "", "", sealed)
 
@@ -470,6 +473,14 @@ class RealHost:
         """See `Host.scratch`."""
         os.makedirs(self._scratch, mode=0o700, exist_ok=True)
         return self._scratch
+
+    def scratch_file(self, name: str, content: bytes) -> str:
+        """See `Host.scratch_file`."""
+        place = f"{tempfile.mkdtemp(dir=self.scratch())}/{name}"
+        fd = os.open(place, _NEW, 0o600)
+        with open(fd, "wb") as file:
+            file.write(content)
+        return place
 
     def run(
         self,

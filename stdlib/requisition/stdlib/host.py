@@ -148,8 +148,11 @@ class Host(Protocol):
         """SHA-256 (hex) of a regular file's content; keyed where `holds_secret`."""
         ...
 
-    def expect_file(self, path: str, content: bytes, mode: int, uid: int, gid: int) -> Left:
-        """The Left that `put_file` with these arguments would leave."""
+    def expect_file(
+        self, path: str, content: bytes, mode: int, uid: int, gid: int, *, sealed: bool | None = None
+    ) -> Left:
+        """The Left that `put_file` with these arguments would leave. `sealed`: whether the content carries a
+        secret; by default, whether the node at work holds one."""
         ...
 
     # change --------------------------------------------------------------------------------------
@@ -185,6 +188,10 @@ class Host(Protocol):
 
     def scratch(self) -> str:
         """A private directory of this run (0700) outside the target, removed at its end."""
+        ...
+
+    def scratch_file(self, name: str, content: bytes) -> str:
+        """A new private file there with this content, for a command to read; its path."""
         ...
 
     def run(

@@ -18,7 +18,13 @@ BUILTIN: dict[str, str] = {
     "file.rename": f"{_HERE}.file_moves:Rename",
     "file.unlink": f"{_HERE}.file_changes:Unlink",
     "file.write": f"{_HERE}.file:Write",
+    "git.checkout": f"{_HERE}.git:Checkout",
+    "git.clone": f"{_HERE}.git:Clone",
+    "git.pull": f"{_HERE}.git:Pull",
     "net.download": f"{_HERE}.net:Download",
     "shell.exec": f"{_HERE}.shell:Exec",
+    "text.block": f"{_HERE}.text.lines:Block",
+    "text.line": f"{_HERE}.text.lines:Line",
+    "text.set": f"{_HERE}.text.values:Set",
     "template.render": f"{_HERE}.template:Render",
 }
