@@ -23,7 +23,8 @@ from requisition.runtime.run import RunInfo
 from requisition.schemas.diagnostic import BadInput, Diagnostic, Failed
 
 # No tokens, no PYTHONPATH: what the runtime may know of this environment.
-_KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "XDG_STATE_HOME", "XDG_CONFIG_HOME", "SSL_CERT_FILE")
+_KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "XDG_STATE_HOME", "XDG_CONFIG_HOME", "SSL_CERT_FILE",
+         "SUDO_ASKPASS", "DISPLAY", "XAUTHORITY")  # fmt: skip
 
 
 class Heard(Struct):

@@ -5,6 +5,7 @@ and SIGINT ask it to stop: the run is taken back (or kept, with `keep_failed`) a
 
     plan-runtime                    speak frames
     plan-runtime remote             the same with a visitor, who brings an order and chooses nothing else here
+    plan-runtime elevated           the privileged half of a run, started by sudo
     plan-runtime journal show PATH  print a journal, one record a line
 """
 
@@ -79,7 +80,7 @@ def main() -> int:
     """Entry point; the exit code is that of the result."""
     if sys.argv[1:3] == ["journal", "show"] and len(sys.argv) == 4:
         return _show_journal(sys.argv[3])
-    if sys.argv[1:] not in ([], ["remote"]):
+    if sys.argv[1:] not in ([], ["remote"], ["elevated"]):
         sys.stderr.write((__doc__ or "") + "\n")
         return EXIT_CODES["bad_input"]
     _prepare_process()
@@ -94,6 +95,10 @@ def main() -> int:
         lambda: datetime.now(UTC),
         lambda: bool(stop),
     )
+    if sys.argv[1:] == ["elevated"]:
+        from requisition.runtime.privileged import serve
+
+        return serve(os.fdopen(os.dup(0), "rb"), out, watch)
     converse = _with_visitor if sys.argv[1:] else _with_owner
     try:
         result = converse(watch, channel)

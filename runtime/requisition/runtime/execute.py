@@ -89,6 +89,8 @@ def _walk(executor: Executor, leave: Callable[[], bool]) -> Ending:
                 next="plan resume finishes it, plan rollback takes it back",
             ) from error
         return Ending("error", str(error), (Diagnostic(what=str(error), why="a signal asked for it"),))
+    except Interrupted:
+        raise  # the privileged half is gone: nothing can be taken back without it
     except Failure as failure:
         return Ending("error", str(failure), failure.diagnostics)
     except OSError as error:

@@ -59,7 +59,8 @@ class Request(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tru
     back (empty: the only interrupted one / the newest). `source_root` is where inputs lie; empty: the
     hint in the order file, then the folder of the file. `only` restricts to these node ids (and what
     they need). `trust_path` empty: `<state>/trust.yaml` when present, else unsigned orders are refused
-    unless `allow_unsigned`. `runs` lists runs; `receipt` sends the receipt of one.
+    unless `allow_unsigned`. `elevate`: how nodes that need root get it. `runs` lists runs; `receipt` sends the
+    receipt of one.
     """
 
     version: int = field(default_factory=lambda: FRAME_VERSION)  # so that it is always sent
@@ -80,6 +81,7 @@ class Request(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tru
     secrets: dict[str, str] = {}
     after_power_loss: bool = False
     force: bool = False
+    elevate: Literal["", "sudo"] = ""
     visit: Visit | None = None
 
 

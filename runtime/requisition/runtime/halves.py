@@ -145,12 +145,14 @@ def read_opening(stream: BinaryIO) -> Opening:
 
 def read_question(stream: BinaryIO) -> Question | None:
     """The next question; None when the other half is gone. Raises FrameError."""
-    return _decoded(stream, _question)
+    found: Question | None = _decoded(stream, _question)
+    return found
 
 
 def read_answer(stream: BinaryIO) -> Answer | None:
     """The next answer; None when the other half is gone. Raises FrameError."""
-    return _decoded(stream, _answer)
+    found: Answer | None = _decoded(stream, _answer)
+    return found
 
 
 def _decoded(stream: BinaryIO, decoder: Any) -> Any:

@@ -40,6 +40,7 @@ _ON_DISCONNECT: dict[str, OnDisconnect] = {"keep": "keep", "resume": "finish", "
     "--on-interrupted", type=click.Choice(["keep", "resume", "rollback"]), default="keep", show_default=True,
     help="What becomes of a run that is cut off: of an earlier one first, and of this one, should --host lose it.",
 )  # fmt: skip
+@click.option("--elevate", type=click.Choice(["sudo"]), help="How the nodes that need root get it.")
 @click.option("--keep-failed", is_flag=True, help="Leave a failed run as it stands, for inspection.")
 @click.option("--secret", "secrets", multiple=True, metavar="NAME=WHERE", help="A secret: file:PATH, fd:N or prompt.")
 @click.option("--full", is_flag=True, help="Show every node.")
@@ -100,6 +101,7 @@ def _request(output: Output, file: str, options: dict[str, Any]) -> Request:
         allow_unsigned=options["allow_unsigned"],
         allow_downgrade=options["allow_downgrade"],
         on_conflict=options["on_conflict"],
+        elevate=options["elevate"] or "",
         keep_failed=options["keep_failed"],
         diff=options["show_diff"],
         jobs=options["jobs"],
