@@ -70,7 +70,7 @@ python-venv:
 test-tools:
 	@missing=; \
 	for pair in nginx:nginx-light strace:strace rsync:rsync ssh-keygen:openssh-client gpg:gnupg zstd:zstd \
-	  faketime:faketime pg_lsclusters:postgresql sshd:openssh-server git:git age:age; do \
+	  faketime:faketime pg_lsclusters:postgresql sshd:openssh-server sudo:sudo git:git age:age; do \
 	  PATH="$$PATH:/usr/sbin" command -v "$${pair%%:*}" >/dev/null || missing="$$missing $${pair##*:}"; \
 	done; \
 	if [ -z "$$missing" ]; then :; \

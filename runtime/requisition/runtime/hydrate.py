@@ -43,7 +43,8 @@ class Hydrated(Struct):
     """The whole graph. `waits[i]` counts the nodes of i's own phase that must be done before i, and
     `then[i]` lists those of its own phase that wait for i; `consumed` are the nodes whose outputs
     someone refers to. `sequence` is one order in which all arrows point forward, phase by phase; `writers` counts the
-    nodes that name a path; `gathers` maps a body to the gather that runs it."""
+    nodes that name a path; `gathers` maps a body to the gather that runs it; `elevated`: a privileged half
+    does the nodes that need root."""
 
     order: Order
     bound: list[Bound]
@@ -56,6 +57,7 @@ class Hydrated(Struct):
     writers: Mapping[str, int]
     sequence: list[int]
     gathers: Mapping[str, str]
+    elevated: bool = False
 
 
 def hydrate(order: Order, registry: Registry) -> Hydrated:
