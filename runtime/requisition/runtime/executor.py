@@ -207,10 +207,10 @@ class Executor:
             one = self.graph.bound[index]
             if (index, scope) in self._done:
                 finished.append(index)
+            elif one.action is not None and one.action.spec.batched and one.node.retry is None:
+                batches.setdefault(one.node.action, []).append(one)
             elif one.action is None or one.action.spec.blocking or one.node.retry is not None:
                 running[pool().submit(self._alone_apart, one, scope, host)] = [index]
-            elif one.action.spec.batched:
-                batches.setdefault(one.node.action, []).append(one)
             else:
                 group.append(one)
         self._group(group, scope, host)
