@@ -1,7 +1,5 @@
 """Nodes that need root, through real sudo: done, taken back, cut off; and what a hostile user is refused."""
 
-import os
-
 import pytest
 
 from support import elevated
