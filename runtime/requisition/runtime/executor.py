@@ -70,9 +70,9 @@ class Step(Struct):
 
 
 class Executor:
-    """One run. `flow` executes the nodes that decide what runs; `done` are nodes that an earlier part of
-    a resumed run finished; `only` restricts the forward walk; `held` are resources that other packages of this
-    target root hold."""
+    """One run. `flow` executes the nodes that decide what runs; `done` are nodes that an earlier part of a resumed
+    run finished, `doubtful` those that it may have done; `only` restricts the forward walk; `held` are resources
+    that other packages of this target root hold."""
 
     def __init__(
         self,
@@ -88,6 +88,7 @@ class Executor:
         cancelled: Callable[[], bool],
         prospects: dict[int, Prospect] | None = None,
         done: frozenset[tuple[int, Scope]] = frozenset(),
+        doubtful: frozenset[tuple[int, Scope]] = frozenset(),
         only: frozenset[int] | None = None,
         held: frozenset[str] = frozenset(),
     ) -> None:
@@ -102,6 +103,7 @@ class Executor:
         self._cancelled = cancelled
         self._prospects = prospects or {}
         self._done = done
+        self._doubtful = doubtful
         self._only = only
         self._held = held
         self._turn = threading.Lock()
@@ -356,7 +358,12 @@ class Executor:
         if isinstance(found, Satisfied):
             if one.index in self.graph.consumed:
                 self.values.set_outputs(one.index, scope, found.outputs)
-            self.ledger.unchanged(one, scope, found.left, self.ledger.clock())
+            now = self.ledger.clock()
+            if (one.index, scope) in self._doubtful:  # its intent stands: this run did it
+                why = "before the run was cut off"
+                self.ledger.done(one, scope, reason=why, started=now, left=found.left, outputs=None)
+            else:
+                self.ledger.unchanged(one, scope, found.left, now)
             return None
         if slots is None:
             slots = typed_slots(one.node, _action(one), self.values.resolve(one.node, scope))
@@ -420,10 +427,11 @@ class Executor:
         if consumed:
             self.values.set_outputs(one.index, scope, done.outputs)
         kept = dict(done.outputs) if consumed and not one.secret else None
+        outside = _action(one).spec.effect == "outside"
+        resources = tuple(left for left in done.left if left.kind == "token") if outside else ()
         with self._lock:
-            self._journal.note(Finished(one.index, scope, "done", kept))
-            if _action(one).spec.effect == "outside":
-                self._outside += 1
+            self._journal.note(Finished(one.index, scope, "done", kept, resources))
+            self._outside += outside
         if step.change.undo == {} and not step.change.files:
             self.ledger.unchanged(one, scope, done.left, started)  # it looked, and changed nothing
             return
