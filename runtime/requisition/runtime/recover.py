@@ -9,10 +9,12 @@ from msgspec import Struct
 
 from requisition.runtime.admission import Admitted, admit, readmit
 from requisition.runtime.apply import hold_root
+from requisition.runtime.elevation import elevate
 from requisition.runtime.execute import execute, take_all_back
 from requisition.runtime.executor import Executor, Rules
 from requisition.runtime.flow import run_flow
 from requisition.runtime.frames import Request, Result
+from requisition.runtime.halves import Opens
 from requisition.runtime.host import RealHost
 from requisition.runtime.hydrate import hydrate
 from requisition.runtime.inputs import Inputs
@@ -154,6 +156,12 @@ def reopen(request: Request, watch: Watch, info: RunInfo, resources: ExitStack, 
         admitted=admitted.admissions,
     )
     run.info = info
+    if info.verb == "elevated" and trusted:
+        raise BadInput.of(
+            f"{info.run_id} is the privileged half of a run", next="resume that run, as the user that it belongs to"
+        )
+    verb: Opens = "resume" if trusted else "rollback"
+    elevate(run, msgspec.structs.replace(again, elevate=info.elevate), verb, admitted, resources)
     found = replay(read_journal(f"{directory}/journal"), graph, f"{directory}/journal")
     if found.ended is not None and trusted:
         raise BadInput.of(f"{info.run_id} has ended ({found.ended})", next="plan receipts shows it")

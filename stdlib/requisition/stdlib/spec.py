@@ -31,7 +31,8 @@ Effect = Literal[
 
 class Slot(Struct, frozen=True, omit_defaults=True):
     """One input of an action. `claims`: the action makes this path its own (conflicts are found here);
-    `writes`: the action changes this path; `secret`: a `plan.secret` may be given."""
+    `writes`: the action changes this path; `secret`: a `plan.secret` may be given; `only_secret`: nothing but
+    one may, so that the value itself can never stand in an order."""
 
     name: str
     type: SlotType
@@ -41,14 +42,17 @@ class Slot(Struct, frozen=True, omit_defaults=True):
     writes: bool = False
     claims: bool = False
     secret: bool = False
+    only_secret: bool = False
 
 
 class Output(Struct, frozen=True, omit_defaults=True):
-    """One value that other nodes can use; the first output of an action is its default one."""
+    """One value that other nodes can use; the first output of an action is its default one. `secret`: it may
+    stand only where a `plan.secret` may."""
 
     name: str
     type: SlotType
     doc: str
+    secret: bool = False
 
 
 class ActionSpec(Struct, frozen=True, omit_defaults=True):
@@ -86,9 +90,12 @@ def slot(
     writes: bool = False,
     claims: bool = False,
     secret: bool = False,
+    only_secret: bool = False,
 ) -> Meta:
     """Annotation of a slot field: `path: Annotated[str, slot("path", "where it goes", claims=True)]`."""
-    extra = {"type": type, "writes": writes or claims, "claims": claims, "secret": secret}
+    extra = {"type": type, "writes": writes or claims, "claims": claims, "secret": secret or only_secret}
+    if only_secret:
+        extra["only_secret"] = True
     return Meta(description=doc, extra=extra)
 
 

@@ -8,6 +8,7 @@ _HERE = "requisition.stdlib.providers"
 BUILTIN: dict[str, str] = {
     "archive.extract": f"{_HERE}.archive:Extract",
     "content.literal": f"{_HERE}.content:Literal",
+    "encryption.decrypt": f"{_HERE}.encryption.decrypt:Decrypt",
     "file.backup": f"{_HERE}.file_moves:Backup",
     "file.chmod": f"{_HERE}.file_changes:Chmod",
     "file.copy": f"{_HERE}.file:Copy",
