@@ -307,15 +307,17 @@ class Executor:
 
     def again(self, one: Bound, scope: Scope, host: RealHost) -> None:
         """Do a repeatable node once more, for a poll."""
-        self._once(one, scope, host, ())
+        self._once(one, scope, host, (), asked=True)
 
-    def _once(self, one: Bound, scope: Scope, host: RealHost, attempts: tuple[Attempt, ...]) -> None:
+    def _once(
+        self, one: Bound, scope: Scope, host: RealHost, attempts: tuple[Attempt, ...], *, asked: bool = False
+    ) -> None:
         if _action(one).spec.batched:
             with self._turn:
-                run_batch(self, [one], scope, host, attempts)
+                run_batch(self, [one], scope, host, attempts, asked=asked)
             return
         for _ in range(RACES):
-            step = self.prepare(one, scope, host, fresh=True)
+            step = self.prepare(one, scope, host, fresh=True, asked=asked)
             if step is None:
                 return
             self.commit([step], scope)
@@ -326,8 +328,11 @@ class Executor:
             return
         raise self.failure(one, scope, ActionError("the target keeps changing under our hands"))
 
-    def prepare(self, one: Bound, scope: Scope, host: RealHost, *, fresh: bool = False) -> Step | None:
-        """Look at a node: None when it is settled (unchanged or skipped), else what is to be done."""
+    def prepare(
+        self, one: Bound, scope: Scope, host: RealHost, *, fresh: bool = False, asked: bool = False
+    ) -> Step | None:
+        """Look at a node: None when it is settled (unchanged or skipped), else what is to be done. `asked`: someone
+        wants this node now, so nobody else is looked at."""
         host.forget_before(self._outside)
         prospect = None if fresh or scope or self._outside else self._prospects.get(one.index)
         if prospect is not None and prospect.reusable and prospect.found is not None:
@@ -336,7 +341,7 @@ class Executor:
                 return self._sort_out(one, scope, one.slots, prospect.found)
         try:
             slots = one.slots or typed_slots(one.node, _action(one), self.values.resolve(one.node, scope))
-            if is_ephemeral(one) and not wanted(one, self.graph, self.values, host, scope, self._done):
+            if not asked and is_ephemeral(one) and not wanted(one, self.graph, self.values, host, scope, self._done):
                 self.ledger.unchanged(one, scope, (), self.ledger.clock())
                 return None
             host.sealed = one.secret
