@@ -4,34 +4,15 @@ import fcntl
 import os
 import re
 import shutil
-import tempfile
 from pathlib import Path
 
 import pytest
 
-from support.aptroot import MISSING, AptRoot, Repository
+from support.aptroot import MISSING, machine, repository
 from support.process import request, run_runtime
 
+__all__ = ["machine", "repository"]
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"needs {MISSING}")
-
-
-@pytest.fixture(scope="module")
-def repository():
-    """apt reads it as another user, so it is in a folder that everyone may enter."""
-    folder = Path(tempfile.mkdtemp(prefix="apt-"))
-    folder.chmod(0o755)
-    made = Repository(folder)
-    yield made
-    made.close()
-    shutil.rmtree(folder)
-
-
-@pytest.fixture
-def machine(repository):
-    folder = Path(tempfile.mkdtemp(prefix="apt-"))
-    folder.chmod(0o755)
-    yield AptRoot(folder, repository)
-    shutil.rmtree(folder)
 
 
 def test_packages_are_installed_once_and_a_rollback_leaves_nothing_of_them(machine):

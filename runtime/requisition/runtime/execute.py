@@ -40,6 +40,7 @@ def execute(
     keep_failed: bool,
     prospects: dict[int, Prospect] | None = None,
     done: frozenset[tuple[int, Scope]] = frozenset(),
+    doubtful: frozenset[tuple[int, Scope]] = frozenset(),
     only: frozenset[int] | None = None,
 ) -> Result:
     """Walk forward, unwind when that fails, and leave a receipt."""
@@ -56,6 +57,7 @@ def execute(
         cancelled=run.watch.cancelled,
         prospects=prospects,
         done=done,
+        doubtful=doubtful,
         only=only,
         held=run.held_by_others(),
     )

@@ -12,10 +12,11 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from requisition.runtime.families import judge
 from requisition.runtime.registry import Registry
 from requisition.schemas.diagnostic import BadInput, Diagnostic
 from requisition.schemas.document import Node, Order, Phase
-from requisition.stdlib.action import Action, Asked
+from requisition.stdlib.action import Action
 from requisition.stdlib.spec import ActionSpec
 
 MAX_MODE = 0o7777
@@ -90,7 +91,7 @@ def hydrate(order: Order, registry: Registry) -> Hydrated:
     gathers, last = _flow_bodies(bound, phases, members)
     consumed = frozenset(ref for one in bound for ref in one.refs) | last
     _spread_secrets(bound, phases, members)
-    findings = _judge(bound)
+    findings = judge(bound)
     if findings:
         raise BadInput(findings)
     findings = [found for one in bound if one.secret for found in _misplaced_secrets(one, bound, by_id)]
@@ -359,25 +360,6 @@ def _carries_secret(mark: Mapping[str, Any], bound: list[Bound], by_id: Mapping[
     outputs = source.action.spec.outputs
     name = mark.get("output") or (outputs[0].name if outputs else "")
     return all(output.type != "path" for output in outputs if output.name == name)
-
-
-def _judge(bound: list[Bound]) -> list[Diagnostic]:
-    """Let each family agree on the slots of its nodes; what it cannot agree on."""
-    families: dict[str, list[Bound]] = {}
-    for one in bound:
-        if one.slots is not None and one.action is not None and one.action.spec.family:
-            families.setdefault(one.action.spec.family, []).append(one)
-    findings = []
-    for members in families.values():
-        judge: Any = members[0].action
-        asked = [Asked(one.node.id, one.node.location, one.node.action, one.slots) for one in members]
-        agreed, quarrels = judge.judge(asked)
-        for one, slots in zip(members, agreed, strict=True):
-            one.slots = slots
-        for at, message, hint in quarrels:
-            node = members[at].node
-            findings.append(Diagnostic(what=f"{node.id}: {message}", where=node.location, next=hint))
-    return findings
 
 
 def _sequence(order: Order, waits: list[int], then: list[tuple[int, ...]]) -> list[int]:

@@ -51,11 +51,11 @@ def resume(request: Request, watch: Watch) -> Result:
         if found.unwinding is not None:
             return _unwind(opened, [], found.unwinding)
         run.take_up([])
-        done = _settle(opened)
+        done, doubtful = _settle(opened)
         begun = found.begun
         rules = Rules(begun.on_conflict, max(1, request.jobs))
         only = frozenset(run.graph.by_id[name] for name in begun.only) if begun.only else None
-        return execute(run, rules, keep_failed=begun.keep_failed, done=done, only=only)
+        return execute(run, rules, keep_failed=begun.keep_failed, done=done, doubtful=doubtful, only=only)
 
 
 def rollback(request: Request, watch: Watch) -> Result:
@@ -176,8 +176,9 @@ def reopen(request: Request, watch: Watch, info: RunInfo, resources: ExitStack, 
     return Reopened(run, found, run.make_host(RealHost), window)
 
 
-def _settle(opened: Reopened) -> frozenset[tuple[int, Scope]]:
-    """Take back what is in doubt; the nodes that need not be done again.
+def _settle(opened: Reopened) -> tuple[frozenset[tuple[int, Scope]], frozenset[tuple[int, Scope]]]:
+    """Take back what is in doubt; the nodes that need not be done again, and those that may have been done, because
+    their effect is outside of files and their intent stands.
 
     After a mere kill, whatever the journal calls finished is finished. After a power loss only completed
     phases are: the files of a later node may be torn, so its intent is taken back and it is done again.
@@ -216,7 +217,8 @@ def _settle(opened: Reopened) -> frozenset[tuple[int, Scope]]:
     for key in redo:
         run.ledger.nodes.pop(key, None)
     run.ledger.rollback.clear()
-    return frozenset(done)
+    kept = {(i.node, i.scope) for i in found.stack.part(0, found.unfinished).entries if isinstance(i, Intent)}
+    return frozenset(done), frozenset(kept)
 
 
 def _compensator(opened: Reopened) -> Executor:
