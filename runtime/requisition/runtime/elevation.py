@@ -173,6 +173,12 @@ def _gone() -> Interrupted:
     )
 
 
+class Asked(Change, frozen=True):
+    """What the privileged half would do, and the ticket for it."""
+
+    ticket: int = -1
+
+
 class Elevated(BaseAction[Any]):
     """One node, done by the privileged half."""
 
@@ -193,17 +199,20 @@ class Elevated(BaseAction[Any]):
             raise _gone()
         if found.ticket < 0:
             return Satisfied(found.outputs or {})
-        return Change(found.reason, undo={"ticket": found.ticket}, outputs=found.outputs)
+        undo = {} if found.looks else {"ticket": found.ticket}
+        return Asked(found.reason, undo=undo, outputs=found.outputs, ticket=found.ticket)
 
-    def do(self, host: Host, slots: Any, change: Change) -> Done:
+    def do(self, host: Host, slots: Any, change: Any) -> Done:
         """Ask for it."""
-        made = self._half.ask(Do(change.undo["ticket"]))
+        made = self._half.ask(Do(change.ticket))
         if not isinstance(made, Made):
             raise _gone()
         return Done(made.outputs or {})
 
     def undo(self, host: Host, undo: Any) -> None:
         """Ask that it be taken back."""
+        if not undo:
+            return  # it only looked
         taken = self._half.ask(Undo(undo["ticket"]))
         if not isinstance(taken, Taken):
             raise _gone()

@@ -146,10 +146,11 @@ class Half:
             found = one.action.observe(host, self._typed(one))  # type: ignore[union-attr]
         outputs = self._shared(one, found.outputs, run)
         if isinstance(found, Satisfied):
-            return Found(-1, "", outputs)
+            return Found(outputs=outputs)
         ticket, self._next = self._next, self._next + 1
         self._tickets[ticket] = (one.index, asked.given)
-        return Found(ticket, found.reason, outputs)
+        looks = found.undo == {} and not found.files and not found.moves
+        return Found(ticket, found.reason, looks, outputs)
 
     def _typed(self, one: Bound) -> Any:
         assert one.action is not None

@@ -76,10 +76,12 @@ class Ready(Struct, frozen=True, tag="ready"):
 
 
 class Found(Struct, frozen=True, tag="found"):
-    """To a look. `ticket` is −1 when all is as wanted; `outputs` where they are known and someone uses them."""
+    """To a look. `ticket` is −1 when all is as wanted; `looks`: the node changes nothing, so there will be nothing
+    to take back; `outputs` where they are known and someone uses them."""
 
     ticket: int = -1
     reason: str = ""
+    looks: bool = False
     outputs: dict[str, Any] | None = None
 
 
