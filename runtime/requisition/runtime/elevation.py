@@ -17,6 +17,7 @@ from msgspec import Struct
 
 from requisition.runtime.admission import Admitted
 from requisition.runtime.bundling import Stream, bundled
+from requisition.runtime.ephemeral import NotNow
 from requisition.runtime.frames import FrameError, Request, write_frame
 from requisition.runtime.halves import (
     Answer,
@@ -41,7 +42,7 @@ from requisition.runtime.halves import (
 )
 from requisition.runtime.hydrate import Bound, Hydrated, slot_names
 from requisition.runtime.inputs import Inputs
-from requisition.runtime.preflight import NotNow, PreflightHost
+from requisition.runtime.preflight import PreflightHost
 from requisition.runtime.run import Run
 from requisition.schemas import orderfile
 from requisition.schemas.diagnostic import BadInput, Conflicted, Failed, Failure, Interrupted, Refused

@@ -57,6 +57,7 @@ def execute(
         prospects=prospects,
         done=done,
         only=only,
+        held=run.held_by_others(),
     )
     ending = _walk(executor, run.watch.leave)
     if ending.good:

@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from requisition.runtime.ephemeral import NotNow
 from requisition.runtime.executor import Executor, NodeFailed, Rules
 from requisition.runtime.flow import run_flow
 from requisition.runtime.frames import Request
@@ -26,7 +27,7 @@ from requisition.runtime.halves import (
 from requisition.runtime.host import RealHost
 from requisition.runtime.hydrate import Bound, Hydrated, typed_slots
 from requisition.runtime.journal import Intent, Unwinding
-from requisition.runtime.preflight import NotNow, PreflightHost, observe
+from requisition.runtime.preflight import PreflightHost, observe
 from requisition.runtime.recover import Reopened
 from requisition.runtime.restore import remove_temporaries
 from requisition.runtime.run import Run

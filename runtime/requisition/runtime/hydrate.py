@@ -15,7 +15,7 @@ from msgspec import Struct
 from requisition.runtime.registry import Registry
 from requisition.schemas.diagnostic import BadInput, Diagnostic
 from requisition.schemas.document import Node, Order, Phase
-from requisition.stdlib.action import Action
+from requisition.stdlib.action import Action, Asked
 from requisition.stdlib.spec import ActionSpec
 
 MAX_MODE = 0o7777
@@ -90,6 +90,9 @@ def hydrate(order: Order, registry: Registry) -> Hydrated:
     gathers, last = _flow_bodies(bound, phases, members)
     consumed = frozenset(ref for one in bound for ref in one.refs) | last
     _spread_secrets(bound, phases, members)
+    findings = _judge(bound)
+    if findings:
+        raise BadInput(findings)
     findings = [found for one in bound if one.secret for found in _misplaced_secrets(one, bound, by_id)]
     if findings:
         raise BadInput(findings)
@@ -112,12 +115,16 @@ def _bind(
         return Bound(index, node, phase, None, None, refs, secret, dynamic)
     action = registry.get(node.action, where=node.location or node.id)
     slots = node.slots
+    names = slot_names(action.spec)
+    for name in names.only_secret:
+        _check_only_secret(node, name)
     for value in slots.values():
         if value.__class__ is dict or value.__class__ is list:
             refs, secret, dynamic = _marks(node, by_id)
             break
     else:
-        return Bound(index, node, phase, action, typed_slots(node, action, slots))
+        return Bound(index, node, phase, action, typed_slots(node, action, slots), secret=names.secret_output)
+    secret = secret or names.secret_output
     if secret or dynamic:
         _check_names(node, action.spec)
         return Bound(index, node, phase, action, None, refs, secret, dynamic)
@@ -151,6 +158,8 @@ class SlotNames(Struct, frozen=True):
     modes: tuple[str, ...]
     claims: bool
     all: frozenset[str]
+    only_secret: tuple[str, ...] = ()
+    secret_output: bool = False
 
 
 _names: dict[str, SlotNames] = {}
@@ -166,6 +175,8 @@ def slot_names(spec: ActionSpec) -> SlotNames:
             tuple(s.name for s in spec.slots if s.type == "mode"),
             any(s.claims for s in spec.slots),
             frozenset(s.name for s in spec.slots),
+            tuple(s.name for s in spec.slots if s.only_secret),
+            any(output.secret for output in spec.outputs),
         )
     return found
 
@@ -191,6 +202,13 @@ def check_path(node: Node, slot: str, path: object) -> None:
         or "\0" in path
     ):
         raise _bad(node, f"slot {slot!r} holds {path!r}, expected an absolute normalized path below the root")
+
+
+def _check_only_secret(node: Node, slot: str) -> None:
+    """Whoever made the order: the value itself has no place in it."""
+    value = node.slots.get(slot)
+    if value is not None and not (isinstance(value, dict) and "$secret" in value):
+        raise _bad(node, f"slot {slot!r} takes nothing but a secret of the one who applies")
 
 
 def _check_names(node: Node, spec: ActionSpec) -> None:
@@ -341,6 +359,25 @@ def _carries_secret(mark: Mapping[str, Any], bound: list[Bound], by_id: Mapping[
     outputs = source.action.spec.outputs
     name = mark.get("output") or (outputs[0].name if outputs else "")
     return all(output.type != "path" for output in outputs if output.name == name)
+
+
+def _judge(bound: list[Bound]) -> list[Diagnostic]:
+    """Let each family agree on the slots of its nodes; what it cannot agree on."""
+    families: dict[str, list[Bound]] = {}
+    for one in bound:
+        if one.slots is not None and one.action is not None and one.action.spec.family:
+            families.setdefault(one.action.spec.family, []).append(one)
+    findings = []
+    for members in families.values():
+        judge: Any = members[0].action
+        asked = [Asked(one.node.id, one.node.location, one.node.action, one.slots) for one in members]
+        agreed, quarrels = judge.judge(asked)
+        for one, slots in zip(members, agreed, strict=True):
+            one.slots = slots
+        for at, message, hint in quarrels:
+            node = members[at].node
+            findings.append(Diagnostic(what=f"{node.id}: {message}", where=node.location, next=hint))
+    return findings
 
 
 def _sequence(order: Order, waits: list[int], then: list[tuple[int, ...]]) -> list[int]:

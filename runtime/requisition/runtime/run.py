@@ -20,7 +20,7 @@ from msgspec import Struct
 
 from requisition.runtime.frames import Event, Request
 from requisition.runtime.hooks import load_hooks
-from requisition.runtime.host import Known, RealHost
+from requisition.runtime.host import RealHost
 from requisition.runtime.hydrate import Hydrated
 from requisition.runtime.inputs import Inputs
 from requisition.runtime.journal import Begun, Ended, Journal, Record, Resumed
@@ -30,6 +30,7 @@ from requisition.runtime.machine import boot_id, facts, hostname, platform_of_ma
 from requisition.runtime.recall import Recall
 from requisition.runtime.receipts import read_receipt, write_receipt
 from requisition.runtime.root import TargetRoot
+from requisition.runtime.sight import Known
 from requisition.runtime.state import RootState, advance, without_run
 from requisition.runtime.store import UndoStore
 from requisition.runtime.unwind import RecoveryStack
@@ -168,6 +169,11 @@ class Run:
     @cached_property
     def _known(self) -> dict[str, Known]:
         return self.ground.view.known()
+
+    def held_by_others(self) -> frozenset[str]:
+        """Resources that are no files, and that other packages of this target root hold."""
+        mine, entries = self.graph.order.context.package, self.ground.view.entries
+        return frozenset(path for path, e in entries.items() if e.left.kind == "token" and e.package != mine)
 
     @property
     def journal(self) -> Journal:
