@@ -10,7 +10,20 @@ import pytest
 
 from requisition.cli.trees import risks
 from requisition.runtime.frames import EXIT_CODES, write_frame
-from requisition.runtime.halves import Close, Denied, Do, Found, Look, Made, Opening, Ready, Unable, Undo, read_answer
+from requisition.runtime.halves import (
+    Close,
+    Denied,
+    Do,
+    Found,
+    Join,
+    Look,
+    Made,
+    Opening,
+    Ready,
+    Unable,
+    Undo,
+    read_answer,
+)
 from requisition.runtime.receipts import read_receipt
 from requisition.schemas import orderfile
 from requisition.schemas.receipt import OtherHalf
@@ -363,7 +376,7 @@ def test_a_session_of_one_s_own_does_what_the_order_marks(world):
         Look(session.ids["/by-root"], ("said",)), Do(0), Close("executed", "complete")
     )
     assert isinstance(ready, Ready)
-    assert (found.ticket, made, closed.run_id) == (0, Made(), f"{RUN}-u{elevated.UID}")
+    assert (found.ticket, made, closed.run_id) == (0, Made((None,)), f"{RUN}-u{elevated.UID}")
     assert owners(world) == {"by-root": ("said", 0)}
 
 
@@ -380,6 +393,8 @@ def test_a_ticket_that_was_not_given_is_refused(world):
     session = Session(world)
     look = Look(session.ids["/by-root"], ("x",))
     assert denied(session.ask(look, Do(1)), "ticket")
+    assert denied(session.ask(look, look, Join((0, 1))), "together with itself")
+    assert denied(session.ask(look, Join((0, 1))), "ticket")
     assert denied(session.ask(look, Do(0), Do(0)), "ticket")
 
 
@@ -436,7 +451,7 @@ def test_the_half_of_another_user_is_out_of_reach(world):
     sudoers.chmod(0o440)
     session = Session(world, "rollback", b"", run_id=run)
     stream = io.BytesIO()
-    for one in (session._frames[0], Undo(0), Undo(1)):
+    for one in (session._frames[0], Undo(0, 0), Undo(1, 1)):
         write_frame(stream, one)
     sudo = ("setpriv", "--reuid", "6108", "--regid", "6108", "--clear-groups", "sudo", "-n", "--", "plan-runtime")
     subprocess.run(world.command(*sudo, "elevated"), input=stream.getvalue(), capture_output=True, check=False)
