@@ -1,5 +1,7 @@
 """An order bound to its actions: what waits for what, who is consumed, where a secret reaches, what is refused."""
 
+from itertools import pairwise
+
 import pytest
 
 from requisition.runtime.hydrate import bodies, check_path, hydrate, slot_names
@@ -116,6 +118,13 @@ def test_a_secret_reaches_whatever_uses_it_and_nothing_else():
     assert [one.secret for one in graph.bound] == [True, True, False, False]
 
 
+def test_a_secret_is_handed_on_however_often():
+    names = "abcde"
+    chain = [write(one, before, content=ref(before, "path")) for before, one in pairwise(names)]
+    graph = bound(node("a", text=SECRET), *chain)
+    assert all(one.secret for one in graph.bound)
+
+
 def test_a_secret_among_the_items_reaches_the_body():
     gather = node("g", action="flow.gather", items=[SECRET], body="body", limit=0)
     inner = write("w", phase="body", content={"$item": "g", "field": ""})
@@ -209,6 +218,23 @@ REFUSED = {
 def test_it_is_refused_in_words(name):
     nodes, phases, words = REFUSED[name]
     assert words in str(refused(*nodes, phases=phases))
+
+
+def test_a_phase_that_hangs_from_bodies_that_run_each_other_is_no_endless_walk():
+    loop = [
+        node("g", action="flow.gather", items=[], body="body", phase="other"),
+        node("h", action="flow.gather", items=[], body="other", phase="body"),
+        node("i", action="flow.gather", items=[], body="leaf", phase="body"),
+    ]
+    phases = (Phase("leaf", "l", kind="body"), BODY, Phase("other", "o", kind="body"))
+    assert "runs itself" in str(refused(*loop, phases=phases))
+
+
+@pytest.mark.parametrize(("location", "where"), [("p.star:3", "p.star:3"), ("", "a")])
+def test_an_action_that_is_nowhere_is_told_by_its_place_or_its_node(location, where):
+    failure = refused(Node("a", "file.wirte", "install", {}, location=location))
+    assert failure.diagnostics[0].where == where
+    assert "file.write" in failure.diagnostics[0].next
 
 
 def test_all_findings_come_at_once_with_their_places():

@@ -219,9 +219,6 @@ def _marks(node: Node, by_id: Mapping[str, int]) -> tuple[tuple[int, ...], bool,
                 raise _bad(node, f"it refers to {mark['$ref']!r}, which is not in the order")
             refs.append(target)
         secret = secret or "$secret" in mark
-    for need in node.needs:
-        if need not in by_id:
-            raise _bad(node, f"it needs {need!r}, which is not in the order")
     return tuple(refs), secret, dynamic
 
 

@@ -96,12 +96,11 @@ class Unwinder:
         self._twice = _paths_changed_twice(stack.entries)
         self._remade = _moved_then_changed(stack.entries)
 
-    def unwind(self, down_to: int = 0) -> bool:
-        """Take back every entry above `down_to` that was not yet; True when no undo failed. What cannot be
-        undone at all is reported, and is no failure of the unwind."""
+    def unwind(self) -> bool:
+        """Take back every entry that was not yet; True when no undo failed. What cannot be undone at all
+        is reported, and is no failure of the unwind."""
         stack, clean, pending = self._stack, True, 0
-        for at in range(len(stack.entries) - 1, down_to - 1, -1):
-            entry, position = stack.entries[at], stack.positions[at]
+        for entry, position in zip(reversed(stack.entries), reversed(stack.positions), strict=True):
             if isinstance(entry, PhaseMark):
                 clean = self._run_compensation(entry) and clean
                 continue
