@@ -2,6 +2,7 @@
 
 import json
 import random
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -73,13 +74,12 @@ def strange(document: dict, rng: random.Random) -> None:
         container[key] = rng.choice(STRANGE)
 
 
-def fuzz(folder: Path, rounds: int, start: int) -> None:
-    sound = json.dumps(whole(folder / "work"))
-    root, path = folder / "work" / "root", folder / "work" / "package" / "order.plan"
-    before, reached = snapshot(root), 0
-    for number in range(rounds):
-        rng = random.Random(start + number)
-        document = json.loads(sound)
+def strange_orders(sound: dict, root: Path, path: Path, rounds: int, start: int) -> Iterator[tuple[int, bytes]]:
+    """(number, payload) of mutants of a document, each written as an order to `path`."""
+    text = json.dumps(sound)
+    for number in range(start, start + rounds):
+        rng = random.Random(number)
+        document = json.loads(text)
         for _ in range(rng.choice((1, 1, 2, 3))):
             strange(document, rng)
         if not isinstance(document.get("context"), dict):
@@ -90,6 +90,15 @@ def fuzz(folder: Path, rounds: int, start: int) -> None:
         except canonical.NotCanonical:
             continue
         orderfile.write(str(path), orderfile.Sealed("order", payload))
+        yield number, payload
+
+
+def look(folder: Path, rounds: int, start: int) -> None:
+    """Dry runs of orders of every action."""
+    sound = whole(folder / "work")
+    root, path = folder / "work" / "root", folder / "work" / "package" / "order.plan"
+    before, reached = snapshot(root), 0
+    for number, payload in strange_orders(sound, root, path, rounds, start):
         answer = ask(request("dry-run", folder / "state", path, on_conflict="overwrite", diff=True))
         assert "internal error" not in answer.text, (number, payload)
         reached += answer.status == "changes"
@@ -97,10 +106,27 @@ def fuzz(folder: Path, rounds: int, start: int) -> None:
     assert reached > rounds / 50, "some must be sound enough to be looked at"
 
 
-def test_an_order_of_strange_values_is_told_in_words(tmp_path):
-    fuzz(tmp_path, 400, 0)
+def run(folder: Path, rounds: int, start: int) -> None:
+    """Runs of orders that steer and change nothing. Each is stopped when it goes on for too long."""
+    sound = whole(folder / "work")
+    del sound["nodes"][: -len(FLOW)], sound["phases"][1:3]
+    root, path = folder / "work" / "root", folder / "work" / "package" / "order.plan"
+    before, reached = snapshot(root), 0
+    for number, payload in strange_orders(sound, root, path, rounds, start):
+        patience = iter(range(20))
+        answer = ask(request("apply", folder / "state", path), cancelled=lambda: next(patience, None) is None)  # noqa: B023
+        assert "internal error" not in answer.text, (number, payload)
+        reached += answer.status == "done"
+    assert snapshot(root) == before
+    assert reached > rounds / 50, "some must be sound enough to be run"
+
+
+@pytest.mark.parametrize(("fuzz", "rounds"), [(look, 400), (run, 100)])
+def test_an_order_of_strange_values_is_told_in_words(tmp_path, fuzz, rounds):
+    fuzz(tmp_path, rounds, 0)
 
 
 @pytest.mark.long
-def test_very_many_orders_of_strange_values_too(tmp_path):
-    fuzz(tmp_path, 12_000, 1_000_000)
+@pytest.mark.parametrize(("fuzz", "rounds"), [(look, 12_000), (run, 2_000)])
+def test_very_many_orders_of_strange_values_too(tmp_path, fuzz, rounds):
+    fuzz(tmp_path, rounds, 1_000_000)

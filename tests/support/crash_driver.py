@@ -34,9 +34,8 @@ NODES = 200
 NOT_BEGUN = ("no run was cut off", "nothing to roll back")
 
 
-def mixed_order(folder: Path) -> Path:
-    """An order of NODES nodes of all file actions, over a tree that is not empty."""
-    root = folder / "root"
+def old_tree(root: Path) -> None:
+    """What there is before the mixed order."""
     old = {f"old{n}": (b"old %d\n" % n, 0o640) for n in range(20)}
     build(
         root,
@@ -47,7 +46,11 @@ def mixed_order(folder: Path) -> Path:
             "srv": {},
         },
     )
-    order = OrderBuilder(folder / "package", root)
+
+
+def mixed_order(folder: Path) -> Path:
+    """An order of NODES nodes of all file actions, over the old tree."""
+    order = OrderBuilder(folder / "package", folder / "root")
     template = order.input("t.tmpl", b"port = {{ port }}\n")
     for number in range(20):
         made = order.node("file.mkdir", path=f"/srv/d{number}", mode=0o750)
@@ -129,8 +132,12 @@ def in_child(
 
 
 def fresh(folder: Path) -> tuple[Path, Path]:
-    shutil.rmtree(folder, ignore_errors=True)
-    return mixed_order(folder), folder / "state"
+    """(order, state directory) of a new start in the same place; the order is written once."""
+    root, state, order = folder / "root", folder / "state", folder / "package" / "order.plan"
+    for used in (root, state):
+        shutil.rmtree(used, ignore_errors=True)
+    old_tree(root)
+    return order if order.exists() else mixed_order(folder), state
 
 
 def check_position(folder: Path, position: int) -> str:
