@@ -127,7 +127,7 @@ _TROUBLES: Sequence[tuple[str, str, str]] = (
         "what these packages need cannot be had together",
         "look at what apt says, and at the versions asked for",
     ),
-    (r"(?:not have enough free space|No space left)", "there is no space left for packages", "free some space"),
+    (r"(?:have enough free space|No space left)", "there is no space left for packages", "free some space"),
     (r"(?:unauthenticated packages)", "a package's origin cannot be verified", "use a signed repository"),
     (
         r"error processing (?:package|archive) (\S+)",
