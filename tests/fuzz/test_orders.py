@@ -24,7 +24,7 @@ FLOW = (
         "flow.choose",
         {"input": 1, "cases": [{"when": ["==", ["name", "value"], ["lit", 1]], "body": ""}], "default": ""},
     ),
-    ("flow.wait_until", {"body": "", "until": ["lit", True], "timeout": 1, "interval": 1}),
+    ("flow.wait_until", {"body": "demo/poll", "until": ["lit", True], "timeout": 1, "interval": 1}),
     ("flow.degraded", {"message": "x"}),
     ("shell.exec", {"argv": ["/bin/true"], "checks_only": True, "env": {"A": "b"}, "ok_codes": [0]}),
     ("file.read", {"path": "/0/keep"}),
@@ -36,7 +36,7 @@ def whole(folder: Path) -> dict:
     """The document of an order with every action, as plain values."""
     sealed = orderfile.read(str(small_order(folder)))
     document = json.loads(sealed.payload)
-    document["phases"].append({"id": "demo/body", "name": "body", "kind": "body"})
+    document["phases"] += [{"id": f"demo/{name}", "name": name, "kind": "body"} for name in ("body", "poll")]
     for number, (action, slots) in enumerate(FLOW):
         document["nodes"].append({"id": f"n{number}", "action": action, "phase": "demo/install", "slots": slots})
     return document

@@ -1,5 +1,7 @@
 """An order bound to its actions: what waits for what, who is consumed, where a secret reaches, what is refused."""
 
+from itertools import pairwise
+
 import pytest
 
 from requisition.runtime.hydrate import bodies, check_path, hydrate, slot_names
@@ -98,7 +100,7 @@ def test_the_last_node_of_a_body_is_its_result_and_a_gather_owns_its_body():
 
 
 def test_all_bodies_of_a_flow_node_are_known():
-    cases = [{"when": ["lit", True], "body": "one"}, {"body": "two"}, "odd", {"body": 3}]
+    cases = [{"when": ["lit", True], "body": "one"}, {"when": ["lit", True], "body": "two"}]
     assert bodies(node("c", action="flow.choose", cases=cases, default="other")) == ["other", "one", "two"]
     assert bodies(node("c", action="flow.wait_until", body="b", default="")) == ["b"]
 
@@ -114,6 +116,13 @@ def test_a_secret_reaches_whatever_uses_it_and_nothing_else():
         write("d", "b"),
     )
     assert [one.secret for one in graph.bound] == [True, True, False, False]
+
+
+def test_a_secret_is_handed_on_however_often():
+    names = "abcde"
+    chain = [write(one, before, content=ref(before, "path")) for before, one in pairwise(names)]
+    graph = bound(node("a", text=SECRET), *chain)
+    assert all(one.secret for one in graph.bound)
 
 
 def test_a_secret_among_the_items_reaches_the_body():
@@ -211,6 +220,23 @@ def test_it_is_refused_in_words(name):
     assert words in str(refused(*nodes, phases=phases))
 
 
+def test_a_phase_that_hangs_from_bodies_that_run_each_other_is_no_endless_walk():
+    loop = [
+        node("g", action="flow.gather", items=[], body="body", phase="other"),
+        node("h", action="flow.gather", items=[], body="other", phase="body"),
+        node("i", action="flow.gather", items=[], body="leaf", phase="body"),
+    ]
+    phases = (Phase("leaf", "l", kind="body"), BODY, Phase("other", "o", kind="body"))
+    assert "runs itself" in str(refused(*loop, phases=phases))
+
+
+@pytest.mark.parametrize(("location", "where"), [("p.star:3", "p.star:3"), ("", "a")])
+def test_an_action_that_is_nowhere_is_told_by_its_place_or_its_node(location, where):
+    failure = refused(Node("a", "file.wirte", "install", {}, location=location))
+    assert failure.diagnostics[0].where == where
+    assert "file.write" in failure.diagnostics[0].next
+
+
 def test_all_findings_come_at_once_with_their_places():
     failure = refused(write("a", zeal=1), node("b", phase="x"), write("c", path="c"))
     assert [finding.where for finding in failure.diagnostics] == ["p.star:a", "p.star:b", "p.star:c"]
@@ -270,3 +296,46 @@ def test_slots_are_known_by_what_they_hold():
     assert names.claims
     assert not slot_names(Registry().get("file.chmod", where="").spec).claims
     assert slot_names(spec) is names
+
+
+YES = ["lit", True]
+FLOWS = {
+    "an unknown one": ("flow.loop", {}, "does not know flow.loop"),
+    "a gather without items": ("flow.gather", {"body": "body"}, "items"),
+    "a gather of a number": ("flow.gather", {"items": 7, "body": "body"}, "items"),
+    "a gather without a body": ("flow.gather", {"items": []}, "body"),
+    "a gather with another limit": ("flow.gather", {"items": [], "body": "body", "limit": -1}, "limit"),
+    "a gather with another slot": ("flow.gather", {"items": [], "body": "body", "zeal": 1}, "zeal"),
+    "a choose without cases": ("flow.choose", {"input": 1}, "cases"),
+    "a choose among a number": ("flow.choose", {"cases": 7}, "cases"),
+    "a choose among numbers": ("flow.choose", {"cases": [7]}, "cases"),
+    "a case without a condition": ("flow.choose", {"cases": [{"body": "body"}]}, "when"),
+    "a case of no condition": ("flow.choose", {"cases": [{"when": [], "body": "body"}]}, "when"),
+    "a case without a body": ("flow.choose", {"cases": [{"when": YES}]}, "body"),
+    "a default that is no name": ("flow.choose", {"cases": [], "default": 7}, "default"),
+    "a poll of nothing": ("flow.wait_until", {"until": YES}, "polls nothing"),
+    "a poll of a table": ("flow.wait_until", {"until": YES, "input": {"a": 1}}, "polls nothing"),
+    "a poll without a condition": ("flow.wait_until", {"body": "body"}, "until"),
+    "a poll without a pause": ("flow.wait_until", {"until": YES, "body": "body", "interval": -1}, "interval"),
+    "a message of numbers": ("flow.fatal", {"message": [1]}, "message"),
+    "a promise of a list": ("flow.fatal", {"message": {"$ref": ["a"]}}, "names nothing"),
+    "an item of a number": ("flow.fatal", {"message": {"$item": 7}}, "names nothing"),
+    "an output of a number": ("flow.fatal", {"message": {"$ref": "a", "output": 7}}, "names nothing"),
+    "a secret of a table": ("flow.fatal", {"message": {"$secret": {}}}, "names nothing"),
+}
+
+
+@pytest.mark.parametrize("name", FLOWS)
+def test_a_flow_node_that_could_not_run_is_refused_before_anything_does(name):
+    action, slots, words = FLOWS[name]
+    failure = refused(node("a"), Node("f", action, "install", slots, ("a",)), phases=(INSTALL, BODY))
+    assert words in str(failure)
+
+
+def test_a_poll_of_a_promise_or_of_a_body_is_taken():
+    command = node("a", action="shell.exec", argv=["x"])
+    polled = node("p", "a", action="flow.wait_until", until=YES, input=ref("a", ""))
+    graph = bound(command, polled)
+    assert graph.bound[1].refs == (0,)
+    by_body = node("p", action="flow.wait_until", until=YES, body="body", timeout=1, interval=0)
+    assert bound(by_body, phases=(INSTALL, BODY)).bound[0].repeats is False

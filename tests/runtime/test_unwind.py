@@ -10,6 +10,10 @@ from requisition.runtime.host import RealHost
 from requisition.runtime.journal import Compensated, Journal, Undone, read_journal
 from requisition.runtime.receipts import read_receipt
 from requisition.schemas.document import Phase
+from requisition.schemas.receipt import Left
+from requisition.stdlib.action import ActionError
+from requisition.stdlib.host import ABSENT, FileChange, Move
+from requisition.stdlib.providers.shell import Exec
 from support.orders import OrderBuilder
 from support.process import request
 from support.session import ask
@@ -178,10 +182,10 @@ class Syncs:
                 self.noted = 0
             real_commit(journal, records)
 
-        def walk(this, down_to=0):
+        def walk(this):
             self.unwinding = True
             try:
-                return real_unwind(this, down_to)
+                return real_unwind(this)
             finally:
                 self.unwinding = False
 
@@ -235,10 +239,10 @@ def test_without_room_for_the_journal_all_is_taken_back_and_that_is_told_once(tm
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         real(journal, records)
 
-    def walk(this, down_to=0):
+    def walk(this):
         full[0] = True
         try:
-            return real_unwind(this, down_to)
+            return real_unwind(this)
         finally:
             full[0] = False
 
@@ -271,12 +275,45 @@ def test_only_what_was_chosen_above_the_mark_is_part_of_a_partial_unwind():
     assert part.begun == {1, 2}
 
 
+def test_the_stack_names_all_its_paths_and_a_mark_has_none():
+    stack = unwind.RecoveryStack()
+    stack.push(unwind.Intent(0, (), (FileChange("/a", ABSENT, Left("/a", "file")),), None, (Move("/b", "/c", 1),)))
+    stack.push(unwind.PhaseMark("p", "c"))
+    assert list(stack.paths()) == ["/a", "/b", "/c"]
+
+
 def test_before_and_after_an_own_undo_answers_are_looked_up_anew(order, run, monkeypatch):
-    forgotten = []
-    real = RealHost.forget_answers
-    monkeypatch.setattr(RealHost, "forget_answers", lambda host: (forgotten.append(1), real(host)))
+    seen = []
+    forget, undo, sync = RealHost.forget_answers, Exec.undo, RealHost.sync
+    monkeypatch.setattr(RealHost, "forget_answers", lambda host: (seen.append("forget"), forget(host)))
+    monkeypatch.setattr(RealHost, "sync", lambda host: (seen.append("sync"), sync(host)))
+    monkeypatch.setattr(Exec, "undo", lambda action, host, state: (seen.append("undo"), undo(action, host, state)))
     order.node("shell.exec", argv=["true"], undo=["true"], name="a")
-    monkeypatch.setattr(unwind.Unwinder, "_settle", lambda this: forgotten.append("settled"))
     order.node("shell.exec", phase="verify", undo=["true"], **FAIL)
     run()
-    assert forgotten[-5:] == [1, 1, 1, 1, "settled"]
+    assert seen[-7:] == ["forget", "undo", "forget", "forget", "undo", "forget", "sync"]
+
+
+def test_what_was_never_begun_is_not_taken_back(order, run, monkeypatch):
+    put = RealHost.put_file
+
+    def fails(host, change, content):
+        if change.path == "/b":
+            raise ActionError("no more")
+        put(host, change, content)
+
+    for name in "abc":
+        order.node("file.write", content="x", path=f"/{name}", name=name)
+    monkeypatch.setattr(RealHost, "put_file", fails)
+    _, receipt = run()
+    assert receipt.state == "rolled_back"
+    assert taken_back(receipt) == [("b", "done"), ("a", "done")]
+
+
+def test_what_a_retry_took_back_is_not_taken_back_again(tmp_path, order, run):
+    log = tmp_path / "log"
+    order.phase("verify", retry={"max_attempts": 2, "initial_delay_ms": 0})
+    undo = ["sh", "-c", f"echo undo >> {log}"]
+    order.node("shell.exec", argv=["sh", "-c", f"echo try >> {log}; exit 1"], phase="verify", undo=undo, name="f")
+    run()
+    assert log.read_text().split() == ["try", "undo", "try", "undo"]

@@ -19,10 +19,7 @@ MAX_ITEMS = 100_000
 
 def run_flow(executor: Executor, one: Bound, scope: Scope, host: RealHost) -> None:
     """Execute one flow node on a worker thread."""
-    handler = _HANDLERS.get(one.node.action)
-    if handler is None:
-        raise ActionError(f"this runtime does not know {one.node.action}")
-    handler(executor, one, scope, host)
+    _HANDLERS[one.node.action](executor, one, scope, host)
 
 
 def _gather(executor: Executor, one: Bound, scope: Scope, host: RealHost) -> None:
@@ -66,7 +63,7 @@ def _choose(executor: Executor, one: Bound, scope: Scope, host: RealHost) -> Non
     """The first case whose predicate holds, else the default; the result is the branch's last node's."""
     names = _names(executor, one, scope, host)
     chosen = one.node.slots.get("default") or ""
-    for case in one.node.slots.get("cases", ()):
+    for case in one.node.slots["cases"]:
         if _holds(case["when"], names, host):
             chosen = case["body"]
             break

@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from requisition.runtime.families import judge
+from requisition.runtime.flowslots import objection
 from requisition.runtime.registry import Registry
 from requisition.schemas.diagnostic import BadInput, Diagnostic
 from requisition.schemas.document import Node, Order, Phase
@@ -112,6 +113,9 @@ def _bind(
     if phase is None:
         raise _bad(node, f"its phase {node.phase!r} is not in the order")
     if node.action.startswith(FLOW):
+        wrong = objection(node)
+        if wrong:
+            raise _bad(node, wrong)
         refs, secret, dynamic = _marks(node, by_id)
         return Bound(index, node, phase, None, None, refs, secret, dynamic)
     action = registry.get(node.action, where=node.location or node.id)
@@ -228,15 +232,14 @@ def _marks(node: Node, by_id: Mapping[str, int]) -> tuple[tuple[int, ...], bool,
     secret = dynamic = False
     for mark in _find_marks(node.slots.values()):
         dynamic = True
+        if not all(isinstance(value, str) for value in mark.values()):
+            raise _bad(node, f"a slot holds {mark!r}, which names nothing")
         if "$ref" in mark:
             target = by_id.get(mark["$ref"])
             if target is None:
                 raise _bad(node, f"it refers to {mark['$ref']!r}, which is not in the order")
             refs.append(target)
         secret = secret or "$secret" in mark
-    for need in node.needs:
-        if need not in by_id:
-            raise _bad(node, f"it needs {need!r}, which is not in the order")
     return tuple(refs), secret, dynamic
 
 
@@ -296,9 +299,9 @@ def _check_phases(order: Order, phases: Mapping[str, int], bound: list[Bound]) -
 def bodies(node: Node) -> list[str]:
     """The phases that a flow node may run."""
     slots = node.slots
-    found = [slots.get("body"), slots.get("default")]
-    found += [case.get("body") for case in slots.get("cases", ()) if isinstance(case, dict)]
-    return [body for body in found if isinstance(body, str) and body]
+    found = [slots.get("body", ""), slots.get("default", "")]
+    found += [case["body"] for case in slots.get("cases", ())]
+    return [body for body in found if body]
 
 
 def _flow_bodies(

@@ -25,7 +25,7 @@ def evaluate(tree: Any, names: Mapping[str, Any], exists: Callable[[str], bool])
     if name == "lit":
         return _one(name, arguments)
     if name == "name":
-        wanted = _one(name, arguments)
+        wanted = _text(name, _one(name, arguments))
         if wanted not in names:
             raise PredicateError(f"unknown name {wanted!r}; known here: {', '.join(sorted(names))}")
         return names[wanted]

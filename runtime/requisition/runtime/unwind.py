@@ -99,11 +99,11 @@ class Unwinder:
         self._twice = _paths_changed_twice(stack.entries)
         self._remade = _moved_then_changed(stack.entries)
 
-    def unwind(self, down_to: int = 0) -> bool:
-        """Take back every entry above `down_to` that was not yet; True when no undo failed. What cannot be
-        undone at all is reported, and is no failure of the unwind."""
+    def unwind(self) -> bool:
+        """Take back every entry that was not yet; True when no undo failed. What cannot be undone at all
+        is reported, and is no failure of the unwind."""
         stack, clean, pending = self._stack, True, 0
-        for part in self._parts(down_to):
+        for part in self._parts():
             if isinstance(part, PhaseMark):
                 clean = self._run_compensation(part) and clean
                 continue
@@ -120,13 +120,12 @@ class Unwinder:
         self._settle()
         return clean
 
-    def _parts(self, down_to: int) -> Iterator[PhaseMark | list[tuple[Intent, int]]]:
+    def _parts(self) -> Iterator[PhaseMark | list[tuple[Intent, int]]]:
         """What is to be taken back, last first: marks, and intents with their positions; those of one batched
         action that follow each other as one part."""
         stack = self._stack
         part: list[tuple[Intent, int]] = []
-        for at in range(len(stack.entries) - 1, down_to - 1, -1):
-            entry, position = stack.entries[at], stack.positions[at]
+        for entry, position in zip(reversed(stack.entries), reversed(stack.positions), strict=True):
             if isinstance(entry, PhaseMark):
                 if part:
                     yield part
