@@ -239,11 +239,12 @@ class Upgrade(_Putting[UpgradeSlots]):
         if slots.name and not packages.get(slots.name).version:
             raise Trouble(f"{slots.name} is not installed", "use plan.package.install", (slots.name,))
         key = f"package-offers:{manager.name}:{packages.site.place}"
-        names = [name for name, one in installed.items() if ":" not in name and one.version and not one.held]
-        offers = packages.host.recall(key, lambda: manager.offers(packages.host, packages.site, names))
+        offers = packages.host.recall(
+            key, lambda: manager.offers(packages.host, packages.site, packages.not_held())
+        )
         clauses = clauses_of(slots.version)
         found = []
-        for name in [manager.same_name(slots.name)] if slots.name else names:
+        for name in [manager.same_name(slots.name)] if slots.name else offers:
             best = [version for version in offers.get(name, ()) if allows(clauses, manager.compare, version)][:1]
             if best and manager.compare(best[0], installed[name].version) > 0:
                 found.append(Wish(name, best[0]))
@@ -342,11 +343,14 @@ class Hold(PackageAction[HoldSlots]):
 
     def undo_many(self, host: Host, undos: Sequence[Any]) -> None:
         """As it was, where the package is still there."""
+        moved: dict[tuple[str, str, bool], list[str]] = {}
         for undo in undos:
-            packages = Packages(host, undo["manager"], undo["place"], MINUTE)
-            had = packages.get(undo["name"])
+            had = Packages(host, undo["manager"], undo["place"], MINUTE).get(undo["name"])
             if had.version and had.held != undo["held"]:
-                packages.manager.hold(host, packages.site, [undo["name"]], held=undo["held"])
+                moved.setdefault((undo["manager"], undo["place"], undo["held"]), []).append(undo["name"])
+        for (manager, place, held), names in moved.items():
+            packages = Packages(host, manager, place, MINUTE)
+            packages.manager.hold(host, packages.site, names, held=held)
 
     def fingerprint(self, host: Host, left: tuple[Left, ...]) -> tuple[Left, ...]:
         """Whether each is held."""

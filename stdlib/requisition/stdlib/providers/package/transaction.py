@@ -79,6 +79,11 @@ class Packages:
         """Packages of which parts are there that cannot be used."""
         return [name for name, one in self.installed().items() if one.broken and not one.version and ":" not in name]
 
+    def not_held(self) -> list[str]:
+        """Packages that may be upgraded."""
+        found = self.installed().items()
+        return [name for name, one in found if one.version and not one.held and ":" not in name]
+
     def installed(self) -> Mapping[str, Installed]:
         """Everything that is there."""
         if self._after is not None:
@@ -220,7 +225,8 @@ def _still_to_be_had(packages: Packages, traces: Sequence[Trace]) -> tuple[list[
         return [], []
     offers = packages.manager.offers(packages.host, packages.site, [trace.name for trace in traces])
     lost = [trace for trace in traces if trace.before not in offers.get(trace.name, ())]
-    return [Wish(trace.name, trace.before) for trace in traces if trace not in lost], lost
+    had = [trace for trace in traces if trace.before in offers.get(trace.name, ())]
+    return [Wish(trace.name, trace.before) for trace in had], lost
 
 
 def _not_needed(packages: Packages, put: Sequence[Wish], drop: list[Trace]) -> list[Trace]:
