@@ -4,12 +4,15 @@ import fcntl
 import os
 import re
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from support.aptroot import MISSING, machine, repository
+from support.orders import OrderBuilder
 from support.process import request, run_runtime
+from support.session import ask
 
 __all__ = ["machine", "repository"]
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"needs {MISSING}")
@@ -411,3 +414,13 @@ def test_the_lists_are_refreshed_when_missing_or_old_and_once_a_run(repository, 
     answer = machine.run("apply", order)
     assert answer.result.summary == {"done": 1, "unchanged": 1}, answer.text
     assert machine.run("apply", order).result.summary == {"unchanged": 2}
+
+
+def test_the_machine_itself_is_looked_at_with_one_question(tmp_path):
+    mine = subprocess.run(["apt-mark", "showmanual"], capture_output=True, text=True, check=True).stdout.split()[0]
+    order = OrderBuilder(tmp_path / "package", Path("/"))
+    order.node("package.install", slots={"name": mine, "manager": "apt"})
+    order.node("package.install", slots={"name": "no-such-package-here", "manager": "apt"})
+    found = ask(request("dry-run", tmp_path / "state", order.write()))
+    assert found.status == "changes", found.text
+    assert found.result.summary == {"change": 1, "unchanged": 1, "unknown": 0}

@@ -26,6 +26,10 @@ MOMENTS = {
     "before anything": "pass",
     "after some": "real(self, host, site, put[:1], drop[:1], options)",
     "after all": "real(self, host, site, put, drop, options)",
+    "torn": (
+        "host.run(['dpkg', f'--root={site.root}', '--unpack', %r, %r]); status = site.root + '/var/lib/dpkg/status';"
+        "text = open(status).read(); open(status, 'w').write(text.replace('ok unpacked', 'reinstreq half-installed'))"
+    ),
     "unpacked only": "host.run(['dpkg', f'--root={site.root}', '--unpack', %r, %r])",
 }
 

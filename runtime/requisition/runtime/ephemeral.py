@@ -28,17 +28,18 @@ def wanted(
     host: RealHost,
     scope: Scope = (),
     done: frozenset[tuple[int, Scope]] = frozenset(),
+    only: frozenset[int] | None = None,
 ) -> bool:
-    """Whether a node that needs this one has something to do, or cannot be looked at before. Raises NotNow when
-    that is only known during the run."""
+    """Whether a node that needs this one has something to do, or cannot be looked at before. Those that are `done`,
+    or are not among the `only` ones to be done, do not count. Raises NotNow when it is only known during the run."""
     later: NotNow | None = None
     for index in graph.then[one.index]:
-        if (index, scope) in done:
+        if (index, scope) in done or (only is not None and not scope and index not in only):
             continue
         other = graph.bound[index]
         try:
             if is_ephemeral(other):
-                if wanted(other, graph, values, host, scope, done):
+                if wanted(other, graph, values, host, scope, done, only):
                     return True
             elif not _settled(other, values, host, scope):
                 return True

@@ -345,7 +345,7 @@ class Executor:
                 return self._sort_out(one, scope, one.slots, prospect.found)
         try:
             slots = one.slots or typed_slots(one.node, _action(one), self.values.resolve(one.node, scope))
-            if not asked and is_ephemeral(one) and not wanted(one, self.graph, self.values, host, scope, self._done):
+            if not asked and is_ephemeral(one) and not self._wanted(one, scope, host):
                 self.ledger.unchanged(one, scope, (), self.ledger.clock())
                 return None
             host.sealed = one.secret
@@ -365,6 +365,9 @@ class Executor:
         except (ActionError, BadInput, OSError) as error:
             raise self.failure(one, scope, error) from error
         return None if found is None else self._sort_out(one, scope, slots, found)
+
+    def _wanted(self, one: Bound, scope: Scope, host: RealHost) -> bool:
+        return wanted(one, self.graph, self.values, host, scope, self._done, self._only)
 
     def _sort_out(self, one: Bound, scope: Scope, slots: Struct | None, found: Satisfied | Change) -> Step | None:
         if isinstance(found, Satisfied):

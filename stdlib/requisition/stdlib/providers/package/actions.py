@@ -129,7 +129,7 @@ class _Putting(PackageAction[S]):
         names = [slots.name for slots, _ in work]
         try:
             put = self._wishes(packages, work)
-            options = Options(recommends=work[0][0].recommends)
+            options = self._options(packages, work)
             given_up = frozenset(name for slots, _ in work for name in slots.replaces)
             traces = [*packages.traces(put, (), options, given_up), *_only_marked(packages, names)]
         except Trouble as error:
@@ -145,17 +145,22 @@ class _Putting(PackageAction[S]):
         manager, site = packages.manager, packages.site
         names = [slots.name for slots, _ in work]
         try:
-            if any(packages.get(name).broken for name in names):
-                manager.mend(host, site)
-                packages.look_again()
+            options = self._options(packages, work)
+            if options.again:
+                packages.mend()
             put = chosen([change.undo for _, change in work])
             if put:
-                manager.change(host, site, put, (), Options(recommends=work[0][0].recommends))
+                manager.change(host, site, put, (), options)
         except Trouble as error:
             raise _blamed(error, names) from error
         marked = [name for name in names if name and packages.get(name).version and packages.get(name).auto]
         manager.mark(host, site, marked, auto=False)
         return self._results(packages, names)
+
+    @staticmethod
+    def _options(packages: Packages, work: Work) -> Options:
+        broken = any(packages.get(slots.name).broken for slots, _ in work)
+        return Options(recommends=work[0][0].recommends, again=broken)
 
     def _results(self, packages: Packages, names: Sequence[str]) -> Sequence[Done]:
         return _done(packages, names)
@@ -198,6 +203,8 @@ class Install(_Putting[InstallSlots]):
         bounds: dict[str, list[Any]] = {}
         for slots, _ in work:
             bounds.setdefault(slots.name, []).extend(clauses_of(slots.version))
+        if any(packages.get(name).broken for name in bounds):
+            bounds |= {name: [] for name in packages.torn() if name not in bounds}  # they may need each other
         missing = {}
         for name, clauses in bounds.items():
             had = packages.get(name)
@@ -232,11 +239,12 @@ class Upgrade(_Putting[UpgradeSlots]):
         if slots.name and not packages.get(slots.name).version:
             raise Trouble(f"{slots.name} is not installed", "use plan.package.install", (slots.name,))
         key = f"package-offers:{manager.name}:{packages.site.place}"
-        names = [name for name, one in installed.items() if ":" not in name and one.version and not one.held]
-        offers = packages.host.recall(key, lambda: manager.offers(packages.host, packages.site, names))
+        offers = packages.host.recall(
+            key, lambda: manager.offers(packages.host, packages.site, packages.not_held())
+        )
         clauses = clauses_of(slots.version)
         found = []
-        for name in [manager.same_name(slots.name)] if slots.name else names:
+        for name in [manager.same_name(slots.name)] if slots.name else offers:
             best = [version for version in offers.get(name, ()) if allows(clauses, manager.compare, version)][:1]
             if best and manager.compare(best[0], installed[name].version) > 0:
                 found.append(Wish(name, best[0]))
@@ -335,11 +343,14 @@ class Hold(PackageAction[HoldSlots]):
 
     def undo_many(self, host: Host, undos: Sequence[Any]) -> None:
         """As it was, where the package is still there."""
+        moved: dict[tuple[str, str, bool], list[str]] = {}
         for undo in undos:
-            packages = Packages(host, undo["manager"], undo["place"], MINUTE)
-            had = packages.get(undo["name"])
+            had = Packages(host, undo["manager"], undo["place"], MINUTE).get(undo["name"])
             if had.version and had.held != undo["held"]:
-                packages.manager.hold(host, packages.site, [undo["name"]], held=undo["held"])
+                moved.setdefault((undo["manager"], undo["place"], undo["held"]), []).append(undo["name"])
+        for (manager, place, held), names in moved.items():
+            packages = Packages(host, manager, place, MINUTE)
+            packages.manager.hold(host, packages.site, names, held=held)
 
     def fingerprint(self, host: Host, left: tuple[Left, ...]) -> tuple[Left, ...]:
         """Whether each is held."""

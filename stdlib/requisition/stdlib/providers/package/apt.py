@@ -90,6 +90,8 @@ class Apt:
     def change(self, host: Host, site: Site, put: Sequence[Wish], drop: Sequence[str], options: Options) -> None:
         """One apt-get; configuration files that were edited are kept as they are."""
         argv = ["apt-get", *_apt(site), "--yes", "--quiet", *_lock(site), "-o", "DPkg::Options::=--force-confold"]
+        if drop:  # what a kill left half unpacked
+            argv += ["-o", "DPkg::Options::=--force-remove-reinstreq"]
         done = host.run([*argv, *_wanted(put, drop, options)], env=_QUIET)
         if done.status != 0:
             raise _trouble(done, "apt-get could not do it")
@@ -155,6 +157,8 @@ def _wanted(put: Sequence[Wish], drop: Sequence[str], options: Options) -> Itera
     yield "--allow-downgrades"
     if options.purge:
         yield "--purge"
+    if options.again:
+        yield "--reinstall"
     yield from ("install", "--")
     for wish in put:
         yield f"{wish.name}={wish.version}"

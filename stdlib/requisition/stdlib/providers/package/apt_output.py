@@ -5,7 +5,7 @@ from collections.abc import Sequence, Set
 
 from requisition.stdlib.providers.package.manager import Installed, Step, Trouble
 
-_INSTALLED, _BROKEN, _RESIDUE = "iWt", "HUF", "c"  # states of dpkg-query's Status-Abbrev
+_INSTALLED, _BROKEN, _TORN, _RESIDUE = "iWt", "UF", "H", "c"  # states of dpkg-query's Status-Abbrev
 _STEP = re.compile(r"(Inst|Remv|Purg) (\S+)(?: \[([^\]]+)\])?(?: \((\S+) [^)]*\))?")
 _VERSION = re.compile(r" (?:\*\*\*|   ) (\S+) (-?[0-9]+)")
 _SOURCE = re.compile(r" {8,}(-?[0-9]+) (\S.*)")
@@ -20,12 +20,12 @@ def parse_installed(text: str, auto: Set[str], arch: str) -> dict[str, Installed
     for line in text.splitlines():
         name, architecture, version, status = line.split("\t")
         state = status[1:2]
-        if state not in _INSTALLED + _BROKEN + _RESIDUE or not state:
+        if state not in _INSTALLED + _BROKEN + _TORN + _RESIDUE or not state:
             continue
+        torn = state == _TORN or status[2:3] == "R"
         marked = f"{name}:{architecture if architecture != 'all' else arch}" in auto
-        one = Installed(
-            "" if state == _RESIDUE else version, marked, status[:1] == "h", state in _BROKEN or status[2:3] == "R"
-        )
+        there = "" if torn or state == _RESIDUE else version
+        one = Installed(there, marked, status[:1] == "h", torn or state in _BROKEN)
         found[f"{name}:{architecture}"] = one
         if name not in own:
             found[name] = one
@@ -127,7 +127,7 @@ _TROUBLES: Sequence[tuple[str, str, str]] = (
         "what these packages need cannot be had together",
         "look at what apt says, and at the versions asked for",
     ),
-    (r"(?:not have enough free space|No space left)", "there is no space left for packages", "free some space"),
+    (r"(?:have enough free space|No space left)", "there is no space left for packages", "free some space"),
     (r"(?:unauthenticated packages)", "a package's origin cannot be verified", "use a signed repository"),
     (
         r"error processing (?:package|archive) (\S+)",

@@ -42,8 +42,9 @@ class Site(Struct, frozen=True):
 
 
 class Installed(Struct, frozen=True, gc=False):
-    """One package that is there; `version` is empty where only its configuration is left. `auto`: only because
-    another needed it; `held`: not to be upgraded; `broken`: half installed, not configured."""
+    """One package that is there; `version` is empty where only its configuration is left, or parts of it that cannot
+    be used. `auto`: only because another needed it; `held`: not to be upgraded; `broken`: half installed, not
+    configured."""
 
     version: str
     auto: bool = False
@@ -67,10 +68,12 @@ class Step(Struct, frozen=True, gc=False, array_like=True):
 
 
 class Options(Struct, frozen=True):
-    """How to install. `recommends`: also what is only recommended; `purge`: remove configuration too."""
+    """How to install. `recommends`: also what is only recommended; `purge`: remove configuration too; `again`: even
+    what is at that version already, because it is broken."""
 
     recommends: bool = False
     purge: bool = False
+    again: bool = False
 
 
 class Trouble(ActionError):

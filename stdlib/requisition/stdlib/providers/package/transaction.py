@@ -67,6 +67,23 @@ class Packages:
         """After an effect: `host.recall` forgets between nodes, not within one."""
         self._after = self.manager.installed(self.host, self.site)
 
+    def mend(self) -> None:
+        """Let the manager finish what it can of what was left half done; the rest is for the command that follows."""
+        try:
+            self.manager.mend(self.host, self.site)
+        except Trouble as error:
+            self.host.log(str(error))
+        self.look_again()
+
+    def torn(self) -> list[str]:
+        """Packages of which parts are there that cannot be used."""
+        return [name for name, one in self.installed().items() if one.broken and not one.version and ":" not in name]
+
+    def not_held(self) -> list[str]:
+        """Packages that may be upgraded."""
+        found = self.installed().items()
+        return [name for name, one in found if one.version and not one.held and ":" not in name]
+
     def installed(self) -> Mapping[str, Installed]:
         """Everything that is there."""
         if self._after is not None:
@@ -184,13 +201,14 @@ def _merged(traces: Sequence[Trace]) -> list[Trace]:
 
 def _take_back(packages: Packages, traces: Sequence[Trace]) -> None:
     if any(packages.get(trace.name).broken for trace in traces):
-        packages.manager.mend(packages.host, packages.site)
-        packages.look_again()
-    moved = [trace for trace in traces if packages.get(trace.name).version != trace.before]
+        packages.mend()
+    found = [(trace, packages.get(trace.name)) for trace in traces]
+    moved = [trace for trace, now in found if now.version != trace.before or now.broken]
     for trace in moved:
-        now = packages.get(trace.name).version
-        if now != trace.after:
-            raise UndoConflict(f"{trace.name} was left at {trace.after or 'absent'}, and is {now or 'absent'} now")
+        now = packages.get(trace.name)
+        if now.version != trace.after and not now.broken:
+            was, is_now = trace.after or "absent", now.version or "absent"
+            raise UndoConflict(f"{trace.name} was left at {was}, and is {is_now} now")
     drop = [trace for trace in moved if not trace.before]
     put, lost = _still_to_be_had(packages, [trace for trace in moved if trace.before])
     drop = _not_needed(packages, put, drop)
@@ -207,7 +225,8 @@ def _still_to_be_had(packages: Packages, traces: Sequence[Trace]) -> tuple[list[
         return [], []
     offers = packages.manager.offers(packages.host, packages.site, [trace.name for trace in traces])
     lost = [trace for trace in traces if trace.before not in offers.get(trace.name, ())]
-    return [Wish(trace.name, trace.before) for trace in traces if trace not in lost], lost
+    had = [trace for trace in traces if trace.before in offers.get(trace.name, ())]
+    return [Wish(trace.name, trace.before) for trace in had], lost
 
 
 def _not_needed(packages: Packages, put: Sequence[Wish], drop: list[Trace]) -> list[Trace]:
