@@ -5,7 +5,10 @@ import os
 import shutil
 import signal
 import subprocess
+import tempfile
+from pathlib import Path
 
+import msgspec
 import pytest
 
 from requisition.cli.trees import risks
@@ -24,10 +27,11 @@ from requisition.runtime.halves import (
     Undo,
     read_answer,
 )
+from requisition.runtime.journal import Intent, read_journal
 from requisition.runtime.receipts import read_receipt
 from requisition.schemas import orderfile
 from requisition.schemas.receipt import OtherHalf
-from support import elevated
+from support import aptroot, elevated
 from support.process import parse
 
 pytestmark = elevated.skip_without()
@@ -465,3 +469,41 @@ def test_it_is_of_no_use_without_root(world):
     )  # fmt: skip
     assert done.returncode != 0
     assert b"Traceback" not in done.stderr
+
+
+# packages ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def apt_world():
+    """A target root with a package database of its own; apt reads it as another user."""
+    folder = Path(tempfile.mkdtemp(prefix="apt-"))
+    folder.chmod(0o755)
+    (folder / "repository").mkdir()
+    (folder / "repository").chmod(0o755)
+    repository = aptroot.Repository(folder / "repository")
+    world = elevated.World(folder)
+    yield world, aptroot.AptRoot(folder, repository)
+    repository.close()
+    shutil.rmtree(folder)
+
+
+@pytest.mark.skipif(bool(aptroot.MISSING), reason=f"needs {aptroot.MISSING}")
+def test_packages_that_root_installs_for_a_user_are_installed_together(apt_world):
+    world, machine = apt_world
+    order = world.order()
+    for name in ("app", "tool", "extra"):
+        aptroot.AptRoot.want(order, name)
+        order.nodes[-1] = msgspec.structs.replace(order.nodes[-1], elevate=True)
+    order.node("file.write", content="x", path="/home/x")
+    answer = world.ask("apply", world.signed(order))
+    assert answer.status == "done", answer.text
+    assert {"app", "tool", "extra"} <= machine.packages().keys()
+    (journal,) = world.rootstate.glob("runs/*/journal")
+    intents = [record for record in read_journal(str(journal)) if isinstance(record, Intent)]
+    assert len(intents) == 3
+    assert len({intent.scope for intent in intents}) == 1, "one ticket, one command"
+    back = world.ask("rollback")
+    assert back.status == "done", back.text
+    assert machine.packages() == {}
+    assert not world.active()
