@@ -6,8 +6,11 @@ import hashlib
 import os
 import shutil
 import subprocess
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+
+import pytest
 
 from support.orders import OrderBuilder
 from support.process import Answer, request
@@ -170,3 +173,22 @@ class AptRoot:
         """Through the real runtime, in this process."""
         path = order.write() if isinstance(order, OrderBuilder) else order
         return ask(request(verb, self.state, path, **fields))
+
+
+@pytest.fixture(scope="module")
+def repository():
+    """apt reads it as another user, so it is in a folder that everyone may enter."""
+    folder = Path(tempfile.mkdtemp(prefix="apt-"))
+    folder.chmod(0o755)
+    made = Repository(folder)
+    yield made
+    made.close()
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def machine(repository):
+    folder = Path(tempfile.mkdtemp(prefix="apt-"))
+    folder.chmod(0o755)
+    yield AptRoot(folder, repository)
+    shutil.rmtree(folder)

@@ -6,6 +6,7 @@ from typing import Any
 
 from requisition.runtime.admission import Admitted, admit
 from requisition.runtime.diffs import change_diff
+from requisition.runtime.elevation import elevate
 from requisition.runtime.execute import Ending, conclude, execute
 from requisition.runtime.executor import Rules
 from requisition.runtime.frames import ExitStatus, Request, Result
@@ -44,6 +45,7 @@ def apply(request: Request, watch: Watch) -> Result:
         graph = hydrate(admitted.order, Registry())
         _check_secrets(graph.order, request)
         run = _open(graph, request, admitted, ground, watch, resources)
+        elevate(run, request, "look" if request.verb == "dry-run" else "run", admitted, resources)
         only = _selection(graph, request.only)
         host = run.make_host(PreflightHost)
         settled = ground.view.settled(admitted.checksum)

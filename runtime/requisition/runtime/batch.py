@@ -21,12 +21,18 @@ Scope = tuple[int, ...]
 
 
 def run_batch(
-    executor: "Executor", members: Sequence[Bound], scope: Scope, host: RealHost, attempts: tuple[Attempt, ...] = ()
+    executor: "Executor",
+    members: Sequence[Bound],
+    scope: Scope,
+    host: RealHost,
+    attempts: tuple[Attempt, ...] = (),
+    *,
+    asked: bool = False,
 ) -> None:
     """Nodes of one action to their end: one effect for all that have the same key. Raises NodeFailed."""
     batches: dict[str, list[Step]] = {}
     for one in members:
-        step = executor.prepare(one, scope, host, fresh=bool(attempts))
+        step = executor.prepare(one, scope, host, fresh=asked or bool(attempts), asked=asked)
         if step is not None:
             batches.setdefault(_action(step).batch(step.slots), []).append(step)
     for steps in batches.values():

@@ -70,9 +70,9 @@ class Step(Struct):
 
 
 class Executor:
-    """One run. `flow` executes the nodes that decide what runs; `done` are nodes that an earlier part of
-    a resumed run finished; `only` restricts the forward walk; `held` are resources that other packages of this
-    target root hold."""
+    """One run. `flow` executes the nodes that decide what runs; `done` are nodes that an earlier part of a resumed
+    run finished, `doubtful` those that it may have done; `only` restricts the forward walk; `held` are resources
+    that other packages of this target root hold."""
 
     def __init__(
         self,
@@ -88,6 +88,7 @@ class Executor:
         cancelled: Callable[[], bool],
         prospects: dict[int, Prospect] | None = None,
         done: frozenset[tuple[int, Scope]] = frozenset(),
+        doubtful: frozenset[tuple[int, Scope]] = frozenset(),
         only: frozenset[int] | None = None,
         held: frozenset[str] = frozenset(),
     ) -> None:
@@ -102,6 +103,7 @@ class Executor:
         self._cancelled = cancelled
         self._prospects = prospects or {}
         self._done = done
+        self._doubtful = doubtful
         self._only = only
         self._held = held
         self._turn = threading.Lock()
@@ -207,10 +209,10 @@ class Executor:
             one = self.graph.bound[index]
             if (index, scope) in self._done:
                 finished.append(index)
+            elif one.action is not None and one.action.spec.batched and one.node.retry is None:
+                batches.setdefault(one.node.action, []).append(one)
             elif one.action is None or one.action.spec.blocking or one.node.retry is not None:
                 running[pool().submit(self._alone_apart, one, scope, host)] = [index]
-            elif one.action.spec.batched:
-                batches.setdefault(one.node.action, []).append(one)
             else:
                 group.append(one)
         self._group(group, scope, host)
@@ -305,15 +307,17 @@ class Executor:
 
     def again(self, one: Bound, scope: Scope, host: RealHost) -> None:
         """Do a repeatable node once more, for a poll."""
-        self._once(one, scope, host, ())
+        self._once(one, scope, host, (), asked=True)
 
-    def _once(self, one: Bound, scope: Scope, host: RealHost, attempts: tuple[Attempt, ...]) -> None:
+    def _once(
+        self, one: Bound, scope: Scope, host: RealHost, attempts: tuple[Attempt, ...], *, asked: bool = False
+    ) -> None:
         if _action(one).spec.batched:
             with self._turn:
-                run_batch(self, [one], scope, host, attempts)
+                run_batch(self, [one], scope, host, attempts, asked=asked)
             return
         for _ in range(RACES):
-            step = self.prepare(one, scope, host, fresh=True)
+            step = self.prepare(one, scope, host, fresh=True, asked=asked)
             if step is None:
                 return
             self.commit([step], scope)
@@ -324,8 +328,11 @@ class Executor:
             return
         raise self.failure(one, scope, ActionError("the target keeps changing under our hands"))
 
-    def prepare(self, one: Bound, scope: Scope, host: RealHost, *, fresh: bool = False) -> Step | None:
-        """Look at a node: None when it is settled (unchanged or skipped), else what is to be done."""
+    def prepare(
+        self, one: Bound, scope: Scope, host: RealHost, *, fresh: bool = False, asked: bool = False
+    ) -> Step | None:
+        """Look at a node: None when it is settled (unchanged or skipped), else what is to be done. `asked`: someone
+        wants this node now, so nobody else is looked at."""
         host.forget_before(self._outside)
         prospect = None if fresh or scope or self._outside else self._prospects.get(one.index)
         if prospect is not None and prospect.reusable and prospect.found is not None:
@@ -334,7 +341,7 @@ class Executor:
                 return self._sort_out(one, scope, one.slots, prospect.found)
         try:
             slots = one.slots or typed_slots(one.node, _action(one), self.values.resolve(one.node, scope))
-            if is_ephemeral(one) and not wanted(one, self.graph, self.values, host, scope, self._done):
+            if not asked and is_ephemeral(one) and not wanted(one, self.graph, self.values, host, scope, self._done):
                 self.ledger.unchanged(one, scope, (), self.ledger.clock())
                 return None
             host.sealed = one.secret
@@ -356,7 +363,12 @@ class Executor:
         if isinstance(found, Satisfied):
             if one.index in self.graph.consumed:
                 self.values.set_outputs(one.index, scope, found.outputs)
-            self.ledger.unchanged(one, scope, found.left, self.ledger.clock())
+            now = self.ledger.clock()
+            if (one.index, scope) in self._doubtful:  # its intent stands: this run did it
+                why = "before the run was cut off"
+                self.ledger.done(one, scope, reason=why, started=now, left=found.left, outputs=None)
+            else:
+                self.ledger.unchanged(one, scope, found.left, now)
             return None
         if slots is None:
             slots = typed_slots(one.node, _action(one), self.values.resolve(one.node, scope))
@@ -420,10 +432,11 @@ class Executor:
         if consumed:
             self.values.set_outputs(one.index, scope, done.outputs)
         kept = dict(done.outputs) if consumed and not one.secret else None
+        outside = _action(one).spec.effect == "outside"
+        resources = tuple(left for left in done.left if left.kind == "token") if outside else ()
         with self._lock:
-            self._journal.note(Finished(one.index, scope, "done", kept))
-            if _action(one).spec.effect == "outside":
-                self._outside += 1
+            self._journal.note(Finished(one.index, scope, "done", kept, resources))
+            self._outside += outside
         if step.change.undo == {} and not step.change.files:
             self.ledger.unchanged(one, scope, done.left, started)  # it looked, and changed nothing
             return

@@ -12,10 +12,11 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from requisition.runtime.families import judge
 from requisition.runtime.registry import Registry
 from requisition.schemas.diagnostic import BadInput, Diagnostic
 from requisition.schemas.document import Node, Order, Phase
-from requisition.stdlib.action import Action, Asked
+from requisition.stdlib.action import Action
 from requisition.stdlib.spec import ActionSpec
 
 MAX_MODE = 0o7777
@@ -43,7 +44,8 @@ class Hydrated(Struct):
     """The whole graph. `waits[i]` counts the nodes of i's own phase that must be done before i, and
     `then[i]` lists those of its own phase that wait for i; `consumed` are the nodes whose outputs
     someone refers to. `sequence` is one order in which all arrows point forward, phase by phase; `writers` counts the
-    nodes that name a path; `gathers` maps a body to the gather that runs it."""
+    nodes that name a path; `gathers` maps a body to the gather that runs it; `elevated`: a privileged half
+    does the nodes that need root."""
 
     order: Order
     bound: list[Bound]
@@ -56,6 +58,7 @@ class Hydrated(Struct):
     writers: Mapping[str, int]
     sequence: list[int]
     gathers: Mapping[str, str]
+    elevated: bool = False
 
 
 def hydrate(order: Order, registry: Registry) -> Hydrated:
@@ -88,7 +91,7 @@ def hydrate(order: Order, registry: Registry) -> Hydrated:
     gathers, last = _flow_bodies(bound, phases, members)
     consumed = frozenset(ref for one in bound for ref in one.refs) | last
     _spread_secrets(bound, phases, members)
-    findings = _judge(bound)
+    findings = judge(bound)
     if findings:
         raise BadInput(findings)
     findings = [found for one in bound if one.secret for found in _misplaced_secrets(one, bound, by_id)]
@@ -357,25 +360,6 @@ def _carries_secret(mark: Mapping[str, Any], bound: list[Bound], by_id: Mapping[
     outputs = source.action.spec.outputs
     name = mark.get("output") or (outputs[0].name if outputs else "")
     return all(output.type != "path" for output in outputs if output.name == name)
-
-
-def _judge(bound: list[Bound]) -> list[Diagnostic]:
-    """Let each family agree on the slots of its nodes; what it cannot agree on."""
-    families: dict[str, list[Bound]] = {}
-    for one in bound:
-        if one.slots is not None and one.action is not None and one.action.spec.family:
-            families.setdefault(one.action.spec.family, []).append(one)
-    findings = []
-    for members in families.values():
-        judge: Any = members[0].action
-        asked = [Asked(one.node.id, one.node.location, one.node.action, one.slots) for one in members]
-        agreed, quarrels = judge.judge(asked)
-        for one, slots in zip(members, agreed, strict=True):
-            one.slots = slots
-        for at, message, hint in quarrels:
-            node = members[at].node
-            findings.append(Diagnostic(what=f"{node.id}: {message}", where=node.location, next=hint))
-    return findings
 
 
 def _sequence(order: Order, waits: list[int], then: list[tuple[int, ...]]) -> list[int]:

@@ -14,8 +14,9 @@ from msgspec import Struct
 
 from requisition.runtime.conflicts import Conflict, conflicts_of, remedy
 from requisition.runtime.ephemeral import NotNow, is_ephemeral, wanted
-from requisition.runtime.host import Known, RealHost, untouched
+from requisition.runtime.host import RealHost
 from requisition.runtime.hydrate import Bound, Hydrated, slot_names, typed_slots
+from requisition.runtime.sight import Known, untouched
 from requisition.runtime.values import Unresolved, Values
 from requisition.schemas.diagnostic import BadInput, Diagnostic
 from requisition.schemas.document import ConflictPolicy
@@ -120,13 +121,13 @@ def preflight(
     """Observe everything. `values` gains the outputs that are known before the run. `settled` is what the
     last run left of this very order, by node id: a node whose paths are untouched since is as wanted."""
     report = Report({}, [], [])
+    if os.geteuid() != 0 and not graph.elevated:
+        report.findings.extend(_elevation(one) for one in graph.bound if one.node.elevate)
     forward = [phase.kind == "forward" for phase in graph.order.phases]
     for index in graph.sequence:
         one = graph.bound[index]
         if not forward[one.phase] or (only is not None and index not in only):
             continue
-        if one.node.elevate and os.geteuid() != 0:
-            report.findings.append(_elevation(one))
         left = settled.get(one.node.id)
         if (
             left
@@ -345,7 +346,7 @@ def _elevation(one: Bound) -> Diagnostic:
         what=f"{one.node.id} must run as root",
         where=one.node.location,
         why="the package marks it with plan.elevate",
-        next="run plan apply as root",
+        next="add --elevate sudo, or run plan apply as root",
     )
 
 

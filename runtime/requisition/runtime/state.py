@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping
 import msgspec
 from msgspec import Struct
 
-from requisition.runtime.host import Known, Signature
 from requisition.runtime.layout import write_durably
+from requisition.runtime.sight import Known, Signature
 from requisition.schemas.diagnostic import BadInput
 from requisition.schemas.receipt import Left, Receipt
 

@@ -30,7 +30,7 @@ from requisition.stdlib.providers.package.slots import (
     clauses_of,
     completed,
 )
-from requisition.stdlib.providers.package.transaction import Packages, Trace, share, take_back
+from requisition.stdlib.providers.package.transaction import Packages, Trace, chosen, share, take_back
 from requisition.stdlib.providers.package.versions import allows
 from requisition.stdlib.spec import Output
 
@@ -148,7 +148,7 @@ class _Putting(PackageAction[S]):
             if any(packages.get(name).broken for name in names):
                 manager.mend(host, site)
                 packages.look_again()
-            put = self._wishes(packages, work)
+            put = chosen([change.undo for _, change in work])
             if put:
                 manager.change(host, site, put, (), Options(recommends=work[0][0].recommends))
         except Trouble as error:
@@ -171,7 +171,6 @@ def _only_marked(packages: Packages, names: Sequence[str]) -> list[Trace]:
     "package.install",
     outputs=_NAME_AND_VERSION,
     effect="outside",
-    blocking=True,
     batched=True,
     family=FAMILY,
     ephemeral="ephemeral",
@@ -208,7 +207,7 @@ class Install(_Putting[InstallSlots]):
         return [Wish(name, packages.choose(name, clauses, offers.get(name, ()))) for name, clauses in missing.items()]
 
 
-@action("package.upgrade", outputs=_NAME_AND_VERSION, effect="outside", blocking=True, batched=True, family=FAMILY)
+@action("package.upgrade", outputs=_NAME_AND_VERSION, effect="outside", batched=True, family=FAMILY)
 class Upgrade(_Putting[UpgradeSlots]):
     """Have the newest version of a package, or of all packages, that the repositories have and the bounds allow.
     Packages that are held stay as they are."""
@@ -252,7 +251,7 @@ class Upgrade(_Putting[UpgradeSlots]):
         return [_done(packages, [name])[0] if name else Done(_outputs("", "")) for name in names]
 
 
-@action("package.remove", effect="outside", blocking=True, batched=True, family=FAMILY)
+@action("package.remove", effect="outside", batched=True, family=FAMILY)
 class Remove(PackageAction[RemoveSlots]):
     """Have a package gone. A rollback brings it back at its very version, if a repository still has that."""
 
@@ -352,7 +351,7 @@ class Hold(PackageAction[HoldSlots]):
         return tuple(found)
 
 
-@action("package.update", effect="outside", blocking=True, batched=True, family=FAMILY)
+@action("package.update", effect="outside", batched=True, family=FAMILY)
 class Update(PackageAction[UpdateSlots]):
     """Refresh the lists of what the repositories have, when they are missing or older than asked. At most once a
     run; a rollback leaves the newer lists."""

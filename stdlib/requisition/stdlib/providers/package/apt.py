@@ -11,6 +11,7 @@ from typing import ClassVar
 from requisition.stdlib.action import ActionError
 from requisition.stdlib.host import CommandResult, Host
 from requisition.stdlib.providers.package.apt_output import (
+    as_asked,
     parse_auto,
     parse_installed,
     parse_policy,
@@ -76,7 +77,7 @@ class Apt:
         done = host.ask(["apt-get", *_apt(site), "--simulate", *_wanted(put, drop, options)], env=_QUIET)
         if done.status != 0:
             raise _trouble(done, "apt finds no way to do it")
-        return parse_simulation(_text(done.stdout))
+        return as_asked(parse_simulation(_text(done.stdout)), [*(wish.name for wish in put), *drop])
 
     def age_ms(self, host: Host, site: Site) -> int | None:
         """Time since the lists were refreshed: apt renews a file in `partial` even when nothing is new."""

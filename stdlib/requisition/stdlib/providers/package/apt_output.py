@@ -76,6 +76,13 @@ def parse_simulation(text: str) -> tuple[Step, ...]:
     return tuple(steps)
 
 
+def as_asked(steps: Sequence[Step], names: Sequence[str]) -> tuple[Step, ...]:
+    """Steps under the names that were asked for: apt leaves out the machine's own architecture."""
+    told = {step.name for step in steps}
+    plain = {name.partition(":")[0]: name for name in names if ":" in name and name not in told}
+    return tuple(Step(plain.get(step.name, step.name), step.before, step.after) for step in steps)
+
+
 _TROUBLES: Sequence[tuple[str, str, str]] = (
     (r"Unable to locate package (\S+)", "there is no package {0}", "check the name, or refresh the lists before it"),
     (r"Version '([^']*)' for '([^']*)' was not found", "{1} cannot be had in version {0}", "refresh the lists"),

@@ -142,6 +142,12 @@ class Packages:
         return Undo(self.manager.name, self.site.place, tuple(traces), self.site.lock_ms).plain()
 
 
+def chosen(undos: Sequence[Any]) -> list[Wish]:
+    """What `join` chose for nodes, from their undo data: done is what was made durable, nothing else."""
+    traces = [trace for plain in undos for trace in msgspec.convert(plain, Undo).traces]
+    return [Wish(one.name, one.after) for one in traces if one.after not in ("", one.before) and not one.along]
+
+
 def share(names: Sequence[str], traces: Sequence[Trace]) -> list[list[Trace]]:
     """The traces of each node, by the package it names; the first one also has all that comes along."""
     own: list[list[Trace]] = [[] for _ in names]

@@ -108,7 +108,7 @@ _DEBIAN = re.compile(r"(?:([0-9]+):)?([0-9][A-Za-z0-9.+:~-]*?)(?:-([A-Za-z0-9.+~
 
 def _debian_parts(version: str) -> tuple[int, str, str]:
     match = _DEBIAN.fullmatch(version)
-    if match is None or (match[1] is None and ":" in version):
+    if match is None or version.endswith("-") or (match[1] is None and ":" in version):
         raise ValueError(f"{version!r} is no Debian version")
     return int(match[1] or 0), match[2], match[3] or ""
 
