@@ -97,6 +97,9 @@ def _run(run: Run, request: Request, report: Report, admitted: Admitted, only: f
     bodies = any(phase.kind != "forward" for phase in run.graph.order.phases)
     if not counts["change"] and not counts["unknown"] and not bodies:
         for index, prospect in report.prospects.items():
+            if prospect.status == "skip":
+                run.ledger.other(run.graph.bound[index], (), "skipped", prospect.reason)
+                continue
             left = prospect.found.left if prospect.found is not None else ()  # type: ignore[union-attr]
             run.ledger.unchanged(run.graph.bound[index], (), left, 0)
         return conclude(run, "executed", Ending("complete"))

@@ -8,7 +8,7 @@ import os
 import select
 import subprocess
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Any, NoReturn
 
@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from requisition.runtime.admission import Admitted
 from requisition.runtime.bundling import Stream, bundled
-from requisition.runtime.ephemeral import NotNow
+from requisition.runtime.ephemeral import NotNow, is_ephemeral
 from requisition.runtime.frames import FrameError, Request, write_frame
 from requisition.runtime.halves import (
     Answer,
@@ -27,6 +27,7 @@ from requisition.runtime.halves import (
     Do,
     Found,
     Halt,
+    Join,
     Look,
     Made,
     Opening,
@@ -45,7 +46,7 @@ from requisition.runtime.inputs import Inputs
 from requisition.runtime.preflight import PreflightHost
 from requisition.runtime.run import Run
 from requisition.schemas import orderfile
-from requisition.schemas.diagnostic import BadInput, Conflicted, Failed, Failure, Interrupted, Refused
+from requisition.schemas.diagnostic import BadInput, Conflicted, Diagnostic, Failed, Failure, Interrupted, Refused
 from requisition.schemas.receipt import OtherHalf, Outcome, RunState
 from requisition.stdlib.action import (
     ActionError,
@@ -53,6 +54,7 @@ from requisition.stdlib.action import (
     Cancelled,
     Change,
     Done,
+    GateClosed,
     NotCompensable,
     Satisfied,
     UndoConflict,
@@ -126,6 +128,8 @@ class PrivilegedHalf:
         if isinstance(answer, Unable):
             if answer.kind == "cancelled":
                 raise Cancelled(answer.message)
+            if answer.kind == "closed":
+                raise GateClosed(answer.message)
             raise (NotNow if answer.kind == "later" else ActionError)(answer.message, answer.hint)
         if isinstance(answer, Denied):
             self._unexpected(answer)
@@ -174,6 +178,12 @@ def _gone() -> Interrupted:
     )
 
 
+class Asked(Change, frozen=True):
+    """What the privileged half would do, and the ticket for it."""
+
+    ticket: int = -1
+
+
 class Elevated(BaseAction[Any]):
     """One node, done by the privileged half."""
 
@@ -185,6 +195,7 @@ class Elevated(BaseAction[Any]):
         self._index = one.index
         self._node = one.node
         self._half = half
+        self._own: Any = one.action
 
     def observe(self, host: Host, slots: Struct) -> Satisfied | Change:
         """Ask what would be done. The ticket is what the journal needs."""
@@ -195,18 +206,38 @@ class Elevated(BaseAction[Any]):
             raise _gone()
         if found.ticket < 0:
             return Satisfied(found.outputs or {})
-        return Change(found.reason, undo={"ticket": found.ticket}, outputs=found.outputs)
+        undo = {} if found.looks else {"ticket": found.ticket}
+        return Asked(found.reason, undo=undo, outputs=found.outputs, ticket=found.ticket)
 
-    def do(self, host: Host, slots: Any, change: Change) -> Done:
+    def do(self, host: Host, slots: Any, change: Any) -> Done:
         """Ask for it."""
-        made = self._half.ask(Do(change.undo["ticket"]))
-        if not isinstance(made, Made):
+        return self.do_many(host, [(slots, change)])[0]
+
+    def batch(self, slots: Any) -> str:
+        """As the action itself says; root's nodes and the user's are never done together."""
+        return f"root {self._own.batch(slots)}"
+
+    def join(self, host: Host, work: Sequence[tuple[Any, Any]]) -> Sequence[Change]:
+        """One ticket for all."""
+        joined = self._half.ask(Join(tuple(change.ticket for _, change in work)))
+        if not isinstance(joined, Found):
             raise _gone()
-        return Done(made.outputs or {})
+        undo = {"ticket": joined.ticket}
+        changes = [change for _, change in work]
+        return [msgspec.structs.replace(c, ticket=joined.ticket, undo=undo if c.undo else {}) for c in changes]
+
+    def do_many(self, host: Host, work: Sequence[tuple[Any, Any]]) -> Sequence[Done]:
+        """Ask for all that has the one ticket."""
+        made = self._half.ask(Do(work[0][1].ticket))
+        if not isinstance(made, Made) or len(made.outputs) != len(work):
+            raise _gone()
+        return [Done(outputs or {}) for outputs in made.outputs]
 
     def undo(self, host: Host, undo: Any) -> None:
         """Ask that it be taken back."""
-        taken = self._half.ask(Undo(undo["ticket"]))
+        if not undo:
+            return  # it only looked
+        taken = self._half.ask(Undo(undo["ticket"], self._index))
         if not isinstance(taken, Taken):
             raise _gone()
         if taken.status == "not_compensable":
@@ -226,6 +257,7 @@ def elevate(run: Run, request: Request, verb: Opens, admitted: Admitted, resourc
     nodes = elevated_nodes(run.graph)
     if not request.elevate or os.geteuid() == 0 or not nodes:
         return
+    _check(nodes)
     askpass = "-A" if os.environ.get("SUDO_ASKPASS") else "-n"
     half = PrivilegedHalf(
         ["sudo", askpass, "--", "plan-runtime", "elevated"],
@@ -251,6 +283,22 @@ def elevate(run: Run, request: Request, verb: Opens, admitted: Admitted, resourc
         one.action = Elevated(one, half)
     run.graph.elevated = True
     run.half = half
+
+
+def _check(nodes: list[Bound]) -> None:
+    """Raises BadInput for what neither half can know alone: whether something that is needed in passing is held
+    by another package."""
+    passing = [one.node for one in nodes if is_ephemeral(one)]
+    if passing:
+        raise BadInput(
+            Diagnostic(
+                what=f"{node.id} runs as root, and only for a while",
+                where=node.location,
+                why="the privileged half cannot know who else holds it",
+                next="let it stay, or run plan apply as root",
+            )
+            for node in passing
+        )
 
 
 def _bundle(request: Request, admitted: Admitted, nodes: list[Bound]) -> Stream:

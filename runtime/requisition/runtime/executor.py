@@ -29,7 +29,7 @@ from requisition.runtime.values import Unresolved, Values
 from requisition.schemas.diagnostic import BadInput, Diagnostic, Failed
 from requisition.schemas.document import ConflictPolicy, Phase, Retry
 from requisition.schemas.receipt import Attempt, Left
-from requisition.stdlib.action import ActionError, Cancelled, Change, Done, Raced, Satisfied, UndoConflict
+from requisition.stdlib.action import ActionError, Cancelled, Change, Done, GateClosed, Raced, Satisfied, UndoConflict
 from requisition.stdlib.host import FileChange, Move
 
 if TYPE_CHECKING:
@@ -276,6 +276,8 @@ class Executor:
             own.root.close()
 
     def _flow_node(self, one: Bound, scope: Scope, host: RealHost) -> None:
+        if self._is_closed(one, scope):
+            return
         started = self.ledger.clock()
         try:
             self._flow(self, one, scope, host)
@@ -333,6 +335,8 @@ class Executor:
     ) -> Step | None:
         """Look at a node: None when it is settled (unchanged or skipped), else what is to be done. `asked`: someone
         wants this node now, so nobody else is looked at."""
+        if self._is_closed(one, scope):
+            return None
         host.forget_before(self._outside)
         prospect = None if fresh or scope or self._outside else self._prospects.get(one.index)
         if prospect is not None and prospect.reusable and prospect.found is not None:
@@ -353,6 +357,9 @@ class Executor:
                 self._skip(one, scope, str(wait))
                 return None
             raise self.failure(one, scope, wait) from wait
+        except GateClosed as closed:
+            self._close(one, scope, str(closed))
+            return None
         except Cancelled:
             raise
         except (ActionError, BadInput, OSError) as error:
@@ -376,6 +383,17 @@ class Executor:
 
     def _skip(self, one: Bound, scope: Scope, why: str) -> None:
         self.values.set_skipped(one.index, scope)
+        self.ledger.other(one, scope, "skipped", why)
+
+    def _is_closed(self, one: Bound, scope: Scope) -> bool:
+        """Whether a gate before this node is closed; then it is one more such."""
+        gate = self.values.closed_gate(one.node, scope)
+        if gate:
+            self._close(one, scope, f"{gate} was skipped")
+        return bool(gate)
+
+    def _close(self, one: Bound, scope: Scope, why: str) -> None:
+        self.values.close(one.index, scope)
         self.ledger.other(one, scope, "skipped", why)
 
     def commit(self, steps: list[Step], scope: Scope) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from requisition.runtime.batch import run_batch
 from requisition.runtime.ephemeral import NotNow
 from requisition.runtime.executor import Executor, NodeFailed, Rules
 from requisition.runtime.flow import run_flow
@@ -15,6 +16,7 @@ from requisition.runtime.halves import (
     Closed,
     Do,
     Found,
+    Join,
     Look,
     Made,
     Question,
@@ -39,7 +41,7 @@ from requisition.schemas.diagnostic import (
 )
 from requisition.schemas.document import Node
 from requisition.schemas.receipt import NodeRun
-from requisition.stdlib.action import ActionError, Cancelled, Satisfied
+from requisition.stdlib.action import ActionError, Cancelled, GateClosed, Satisfied
 
 
 class Given(Values):
@@ -64,7 +66,7 @@ class Half:
         self._reopened = reopened
         self._back = back
         self._begun = False
-        self._tickets: dict[int, tuple[int, tuple[Any, ...]]] = {}
+        self._tickets: dict[int, dict[int, tuple[Any, ...]]] = {}  # to nodes and what was given for them
         self._gave: dict[int, list[Mapping[str, Any]]] = {}
         self._clean = True
         self._looks = 0
@@ -85,9 +87,11 @@ class Half:
         if self._reopened is not None and not self._begun:
             self._take_up(self._reopened)
         if isinstance(question, Undo):
-            return self._undo(question.ticket)
+            return self._undo(question)
         if isinstance(question, Close):
             return self._close(question)
+        if isinstance(question, Join):
+            return self._join(question)
         if isinstance(question, Look | Do):
             if self._run is None:
                 raise Refused.of("there is nothing to do in a rollback of what never began")
@@ -95,6 +99,8 @@ class Half:
                 return self._look(question, self._run) if isinstance(question, Look) else self._do(question, self._run)
             except Cancelled as error:
                 return Unable(str(error), kind="cancelled")
+            except GateClosed as error:
+                return Unable(str(error), kind="closed")
             except NotNow as error:
                 return Unable(str(error), kind="later")
             except ActionError as error:
@@ -147,10 +153,11 @@ class Half:
             found = one.action.observe(host, self._typed(one))  # type: ignore[union-attr]
         outputs = self._shared(one, found.outputs, run)
         if isinstance(found, Satisfied):
-            return Found(-1, "", outputs)
+            return Found(outputs=outputs)
         ticket, self._next = self._next, self._next + 1
-        self._tickets[ticket] = (one.index, asked.given)
-        return Found(ticket, found.reason, outputs)
+        self._tickets[ticket] = {one.index: asked.given}
+        looks = found.undo == {} and not found.files and not found.moves
+        return Found(ticket, found.reason, looks, outputs)
 
     def _typed(self, one: Bound) -> Any:
         assert one.action is not None
@@ -204,18 +211,39 @@ class Half:
         self._gave.setdefault(one.index, []).append(dict(outputs))
         return dict(outputs)
 
-    def _do(self, asked: Do, run: Run) -> Answer:
-        if asked.ticket not in self._tickets:
+    def _join(self, asked: Join) -> Answer:
+        joined: dict[int, tuple[Any, ...]] = {}
+        for ticket in asked.tickets:
+            found = self._redeem(ticket)
+            if joined.keys() & found.keys():
+                raise Refused.of("a node cannot be done together with itself")
+            joined.update(found)
+        self._tickets[asked.tickets[0]] = joined
+        return Found(asked.tickets[0])
+
+    def _redeem(self, ticket: int) -> dict[int, tuple[Any, ...]]:
+        """A ticket is good once. Raises Refused."""
+        found = self._tickets.pop(ticket, None)
+        if found is None:
             raise Refused.of("this ticket was not given for a look of this session")
-        index, given = self._tickets.pop(asked.ticket)
+        return found
+
+    def _do(self, asked: Do, run: Run) -> Answer:
+        self._values.now = now = self._redeem(asked.ticket)
         self._begin(run)
-        one, scope = run.graph.bound[index], (asked.ticket,)
-        self._values.now = {index: given}
-        self._executor(run).again(one, scope, self._host)
+        scope, executor = (asked.ticket,), self._executor(run)
+        if len(now) == 1:
+            executor.again(run.graph.bound[next(iter(now))], scope, self._host)
+        else:
+            run_batch(executor, [run.graph.bound[index] for index in now], scope, self._host)
         self._host.sync()  # before the other half may call it finished
         run.journal.commit()
-        done = self._values.outputs(index, scope) if index in run.graph.consumed else None
-        return Made(self._shared(one, done, run))
+        return Made(tuple(self._outputs(index, scope, run) for index in now))
+
+    def _outputs(self, index: int, scope: tuple[int, ...], run: Run) -> dict[str, Any] | None:
+        if index not in run.graph.consumed:
+            return None
+        return self._shared(run.graph.bound[index], self._values.outputs(index, scope), run)
 
     def _begin(self, run: Run) -> None:
         if not self._begun:
@@ -237,12 +265,12 @@ class Half:
 
     # taking back and ending ----------------------------------------------------------------------
 
-    def _undo(self, ticket: int) -> Taken:
+    def _undo(self, asked: Undo) -> Taken:
         if self._run is None or not self._begun:
             return Taken("done")
         run = self._run
         crash = self._reopened.crash if self._reopened is not None else None
-        part = run.stack.part(0, lambda intent: intent.scope == (ticket,))
+        part = run.stack.part(0, lambda intent: (intent.scope, intent.node) == ((asked.ticket,), asked.node))
         before = len(run.ledger.rollback)
         Unwinder(run.graph, self._host, run.journal, run.ledger, part, crash=crash).unwind()
         run.stack.undone |= part.undone

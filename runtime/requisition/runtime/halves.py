@@ -42,6 +42,12 @@ class Look(Struct, frozen=True, forbid_unknown_fields=True, tag="look"):
     preflight: bool = False
 
 
+class Join(Struct, frozen=True, forbid_unknown_fields=True, tag="join"):
+    """These looks are to be done together: answered with one ticket for all of them."""
+
+    tickets: tuple[int, ...]
+
+
 class Do(Struct, frozen=True, forbid_unknown_fields=True, tag="do"):
     """Do what a look was for."""
 
@@ -49,9 +55,10 @@ class Do(Struct, frozen=True, forbid_unknown_fields=True, tag="do"):
 
 
 class Undo(Struct, frozen=True, forbid_unknown_fields=True, tag="undo"):
-    """Take back what was done for a ticket, if it was."""
+    """Take back what node number `node` did for a ticket, if it did."""
 
     ticket: int
+    node: int
 
 
 class Close(Struct, frozen=True, forbid_unknown_fields=True, tag="close"):
@@ -66,7 +73,7 @@ class Halt(Struct, frozen=True, forbid_unknown_fields=True, tag="halt"):
     """Stop what is being done; not answered."""
 
 
-Question = Look | Do | Undo | Close | Halt
+Question = Look | Join | Do | Undo | Close | Halt
 
 
 class Ready(Struct, frozen=True, tag="ready"):
@@ -76,17 +83,19 @@ class Ready(Struct, frozen=True, tag="ready"):
 
 
 class Found(Struct, frozen=True, tag="found"):
-    """To a look. `ticket` is −1 when all is as wanted; `outputs` where they are known and someone uses them."""
+    """To a look, or a Join. `ticket` is −1 when all is as wanted; `looks`: the node changes nothing, so there will
+    be nothing to take back; `outputs` where they are known and someone uses them."""
 
     ticket: int = -1
     reason: str = ""
+    looks: bool = False
     outputs: dict[str, Any] | None = None
 
 
 class Made(Struct, frozen=True, tag="made"):
-    """To a Do: outputs where someone uses them."""
+    """To a Do: for each node of the ticket its outputs, where someone uses them."""
 
-    outputs: dict[str, Any] | None = None
+    outputs: tuple[dict[str, Any] | None, ...]
 
 
 class Taken(Struct, frozen=True, tag="taken"):
@@ -104,11 +113,12 @@ class Closed(Struct, frozen=True, tag="closed"):
 
 
 class Unable(Struct, frozen=True, tag="unable"):
-    """The node cannot be done. `later`: it can only be known when the order is applied."""
+    """The node cannot be done. `later`: it can only be known when the order is applied; `closed`: it is a gate
+    that lets nothing through."""
 
     message: str
     hint: str = ""
-    kind: Literal["error", "later", "cancelled"] = "error"
+    kind: Literal["error", "later", "cancelled", "closed"] = "error"
 
 
 class Denied(Struct, frozen=True, tag="denied"):

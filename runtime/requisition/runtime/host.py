@@ -76,7 +76,7 @@ class RealHost(Sight):
         )
 
     def forget_answers(self) -> None:
-        """Around an effect outside of files: what was recalled may be true no longer."""
+        """See `Host.forget_answers`; the runtime does so around every effect outside of files."""
         self._recall.forget()
 
     def forget_before(self, age: int) -> None:

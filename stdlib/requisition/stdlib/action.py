@@ -45,6 +45,10 @@ class Cancelled(ActionError):
     """The run is being stopped."""
 
 
+class GateClosed(Exception):
+    """Raised by `observe`: the node, and every node that waits for it, is not to be done in this run; why."""
+
+
 class NotCompensable(Exception):
     """Raised by `undo` where the effect cannot be taken back; recorded, and the unwind goes on."""
 
