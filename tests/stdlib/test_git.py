@@ -9,7 +9,11 @@ from requisition.stdlib.action import ActionError, Change, Satisfied, UndoConfli
 from requisition.stdlib.providers.git import Checkout, Clone, Pull
 from requisition.stdlib.providers.git_repository import check_ref, remote
 from support.hosts import Bench
+from support.orders import OrderBuilder
+from support.packages import built
+from support.process import request
 from support.remotes import GpgKey, Repo, SshKey
+from support.session import ask
 from support.trees import snapshot
 
 pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
@@ -470,3 +474,47 @@ def test_a_repository_cannot_name_the_keys_that_count(signing, tmp_path):
         scene.local().git("config", key, value)
     with pytest.raises(ActionError, match="not signed by one of the given keys"):
         scene.bench.do(Pull(), path="/srv/app", commit=scene.remote.git("rev-parse", "HEAD"), **slots)
+
+
+# as nodes of an order ----------------------------------------------------------------------------
+
+
+def test_an_order_of_work_trees_is_applied_watched_and_rolled_back(scene, tmp_path):
+    order, root = OrderBuilder(tmp_path / "package", tmp_path / "root"), tmp_path / "root"
+    clone = order.node("git.clone", url=scene.url, path="/srv/app", commit=scene.second)
+    order.node("git.checkout", path="/srv/app", commit=scene.second, needs=[clone])
+    order.node("git.clone", url=scene.url, path="/srv/other", commit=scene.first)
+    state = tmp_path / "state"
+    first = ask(request("apply", state, order.write()))
+    assert first.status == "done", first.text
+    assert ask(request("apply", state, order.write())).result.summary == {"unchanged": 3}
+    assert ask(request("status", state, target_root=str(root))).status == "done"
+    (root / "srv/other/a").write_text("mine")
+    drift = ask(request("status", state, target_root=str(root)))
+    assert drift.status == "changes"
+    assert f"git:/srv/other: was {scene.first}, is {scene.first} with local changes" in drift.text
+    kept = ask(request("rollback", state, first.result.receipt, force=True))
+    assert (root / "srv/other/a").read_text() == "mine", kept.text
+    assert not (root / "srv/app").exists()
+
+
+def test_a_clone_that_fails_in_the_middle_of_an_order_leaves_nothing(scene, tmp_path):
+    order = OrderBuilder(tmp_path / "package", tmp_path / "root")
+    order.node("git.clone", url=scene.url, path="/srv/app", commit=scene.first)
+    order.node("git.clone", url=scene.url, path="/srv/deep/other", commit="0" * 40, phase="late")
+    answer = ask(request("apply", tmp_path / "state", order.write()))
+    assert answer.status == "failed"
+    assert "package.star:2" in answer.text
+    assert os.listdir(tmp_path / "root") == []
+
+
+def test_packages_say_it_in_the_language(tmp_path):
+    script = (
+        "def install(package, phase):\n"
+        '    tree = plan.git.clone("https://example.org/x.git", "/srv/app", ref = "v1", allowed_signers = "keys", signed = "tag")\n'
+        '    plan.git.pull(tree.path, ref = "main", commit = "0" * 40)\n'
+        '    plan.file.write(tree.commit, "/etc/version")\n'
+    )
+    order = built(tmp_path, {"package.star": script, "keys": "x"}).order
+    assert [node.action for node in order.nodes] == ["git.clone", "git.pull", "file.write"]
+    assert [pin.path for pin in order.inputs] == ["keys"]

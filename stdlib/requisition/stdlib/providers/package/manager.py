@@ -19,11 +19,23 @@ from requisition.stdlib.host import Host
 _HERE = "requisition.stdlib.providers.package"
 
 MANAGERS: dict[str, str] = {
+    "apk": f"{_HERE}.apk:Apk",
     "apt": f"{_HERE}.apt:Apt",
+    "brew": f"{_HERE}.brew:Brew",
+    "dnf": f"{_HERE}.dnf:Dnf",
+    "npm": f"{_HERE}.npm:Npm",
+    "pacman": f"{_HERE}.pacman:Pacman",
+    "pip": f"{_HERE}.pip:Pip",
 }
 """Name → `module:class`; imported when an order first uses one."""
 
-_NATIVE = {"apt": "/usr/bin/apt-get"}
+_NATIVE = {
+    "apt": "/usr/bin/apt-get",
+    "dnf": "/usr/bin/dnf",
+    "apk": "/sbin/apk",
+    "pacman": "/usr/bin/pacman",
+    "brew": "/opt/homebrew/bin/brew",
+}
 """Managers that own a machine, and the program that tells."""
 
 
