@@ -12,7 +12,6 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-
 _WHO = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
 
 
