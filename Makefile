@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long test-tools lint format types contracts catalogue schemas docs-commands bench clean
+.PHONY: help demo test test-long test-mutation test-tools lint format types contracts catalogue schemas docs-commands bench clean
 
 help:  ## Say what there is to make.
 	@sed -n 's/^\([a-z-]*\):.*##/\1	/p' Makefile | expand -t 16
@@ -16,7 +16,10 @@ test: $(READY) test-tools  ## All tests but the nightly ones.
 	$(BIN)/pytest -n 2 -m "not long"
 
 test-long: $(READY) test-tools  ## The nightly tests.
-	$(BIN)/pytest -m long
+	$(BIN)/pytest -n 2 -m long --durations=20
+
+test-mutation: $(READY) test-tools  ## Break the trusted core in small ways; do its tests notice?
+	cd tests && ../$(BIN)/python -m mutation.run
 
 lint: $(READY)  ## Style and likely mistakes.
 	$(BIN)/ruff check
@@ -69,8 +72,8 @@ python-venv:
 # services that come with them from being started.
 test-tools:
 	@missing=; \
-	for pair in nginx:nginx-light strace:strace rsync:rsync ssh-keygen:openssh-client gpg:gnupg zstd:zstd \
-	  faketime:faketime pg_lsclusters:postgresql sshd:openssh-server git:git age:age; do \
+	for pair in nginx:nginx-light strace:strace rsync:rsync ssh-keygen:openssh-client gpg:gnupg zstd:zstd dpkg-scanpackages:dpkg-dev \
+	  faketime:faketime pg_lsclusters:postgresql sshd:openssh-server sudo:sudo git:git age:age; do \
 	  PATH="$$PATH:/usr/sbin" command -v "$${pair%%:*}" >/dev/null || missing="$$missing $${pair##*:}"; \
 	done; \
 	if [ -z "$$missing" ]; then :; \

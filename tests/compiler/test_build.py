@@ -192,14 +192,37 @@ def test_layers_record_who_lost(tmp_path):
     }
 
 
-def test_an_encrypted_file_of_a_layer_is_refused_by_name(tmp_path):
-    files = {
-        "package.yaml": "name: demo\nlayers: [{name: base, path: b}]\n",
-        "package.star": "def install(package, phase):\n    plan.projects()\n",
-        "b/p/token.age": "x",
-    }
-    with pytest.raises(BadInput, match="token.age is encrypted"):
-        built(tmp_path, files)
+LAYERED = {
+    "package.yaml": "name: demo\nlayers: [{name: base, path: b}]\nsecrets: {key: age key}\n"
+    "projects: {identity: key, modes: {/.env: '0640'}}\n",
+    "package.star": "def install(package, phase):\n    plan.projects()\n",
+}
+
+
+def test_encrypted_files_of_a_layer_are_decrypted_for_their_owner_only(tmp_path):
+    names = ("token.age", "app.sops.yaml", "app.Linux.sops.json", "app.Darwin.sops.json", "d/.sops.env", ".sops.env")
+    order = built(tmp_path, LAYERED | {f"b/p/{name}": "x" for name in names}).order
+    nodes = {node.slots["path"]: node for node in order.nodes if node.action == "encryption.decrypt"}
+    assert {path: node.slots["mode"] for path, node in nodes.items()} == {
+        "/token": 0o600, "/app.yaml": 0o600, "/app.json": 0o600, "/d/.env": 0o600, "/.env": 0o640,
+    }  # fmt: skip
+    assert nodes["/app.json"].slots["source"] == "b/p/app.Linux.sops.json"
+    assert all(node.slots["identity"] == {"$secret": "key"} for node in nodes.values())
+    assert [secret.name for secret in order.secrets] == ["key"]
+
+
+@pytest.mark.parametrize(
+    ("name", "manifest", "words"),
+    [
+        ("token.age", "name: demo\nlayers: [{name: base, path: b}]\n", "nothing says which secret opens it"),
+        ("token.age", "name: demo\nlayers: [{name: base, path: b}]\nprojects: {identity: key}\n", "not declared"),
+        (".sops.yaml", LAYERED["package.yaml"], "how sops encrypts"),
+        ("x.tmpl.age", LAYERED["package.yaml"], "encrypted template"),
+    ],
+)
+def test_an_encrypted_file_of_a_layer_that_cannot_be_opened_is_told_at_build(tmp_path, name, manifest, words):
+    with pytest.raises(BadInput, match=words):
+        built(tmp_path, LAYERED | {"package.yaml": manifest, f"b/p/{name}": "x"})
 
 
 def test_a_nested_package_comes_before_the_phase_that_asks(tmp_path):

@@ -103,4 +103,4 @@ def test_an_order_of_strange_values_is_told_in_words(tmp_path):
 
 @pytest.mark.long
 def test_very_many_orders_of_strange_values_too(tmp_path):
-    fuzz(tmp_path, 60_000, 1_000_000)
+    fuzz(tmp_path, 12_000, 1_000_000)

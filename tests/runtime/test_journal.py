@@ -1,5 +1,7 @@
 import os
+import zlib
 
+import msgspec
 import pytest
 
 from requisition.runtime.journal import (
@@ -11,9 +13,10 @@ from requisition.runtime.journal import (
     JournalError,
     PhaseEnded,
     read_journal,
+    sum_of_whole_frames,
 )
 from requisition.schemas.receipt import Left
-from requisition.stdlib.host import ABSENT, FileChange
+from requisition.stdlib.host import ABSENT, FileChange, Move
 
 BEGUN = Begun("run-1", "sha256:00", "/", "", "boot", "2026-01-01T00:00:00Z", "stop", False)
 
@@ -120,3 +123,79 @@ def test_a_journal_is_not_followed_through_a_link(tmp_path):
     (tmp_path / "j").symlink_to(tmp_path / "real")
     with pytest.raises(JournalError, match="cannot be opened"):
         read_journal(str(tmp_path / "j"))
+
+
+def test_an_intent_names_all_its_paths():
+    change = FileChange("/f", ABSENT, Left("/f", "file", 0o644))
+    assert list(Intent(0, (), (change,), None, (Move("/a", "/b", 7),)).paths()) == ["/f", "/a", "/b"]
+
+
+def test_a_journal_is_for_its_owner_alone(tmp_path):
+    before = os.umask(0)
+    try:
+        Journal(str(tmp_path / "j")).close()
+    finally:
+        os.umask(before)
+    assert (tmp_path / "j").stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / "j").read_bytes() == HEADER
+
+
+@pytest.mark.parametrize("size", range(len(HEADER)))
+def test_a_header_that_was_cut_off_is_written_again(tmp_path, size):
+    (tmp_path / "j").write_bytes(HEADER[:size])
+    write(tmp_path / "j", [[BEGUN]])
+    assert read_journal(str(tmp_path / "j")) == [BEGUN]
+    assert (tmp_path / "j").read_bytes().startswith(HEADER)
+
+
+def test_a_journal_of_a_header_alone_is_continued_and_not_written_again(tmp_path):
+    (tmp_path / "j").write_bytes(HEADER)
+    write(tmp_path / "j", [])
+    assert (tmp_path / "j").read_bytes() == HEADER
+
+
+def test_a_commit_of_nothing_writes_nothing(tmp_path):
+    write(tmp_path / "j", [[BEGUN], [], [intent(0)]])
+    assert read_journal(str(tmp_path / "j")) == [BEGUN, intent(0)]
+    size = (tmp_path / "j").stat().st_size
+    write(tmp_path / "j", [[]])
+    assert (tmp_path / "j").stat().st_size == size
+
+
+def test_what_is_left_of_a_longer_frame_is_not_read_after_a_shorter_one(tmp_path):
+    path = tmp_path / "j"
+    write(path, [[BEGUN], [intent(number) for number in range(50)]])
+    torn = bytearray(path.read_bytes())
+    torn[-1] ^= 1
+    path.write_bytes(torn)
+    write(path, [[PhaseEnded("p/x", ())], [intent(1)]])
+    assert read_journal(str(path)) == [BEGUN, PhaseEnded("p/x", ()), intent(1)]
+
+
+def test_an_unknown_record_in_a_whole_frame_is_told_not_passed_over(tmp_path):
+    body = msgspec.msgpack.encode([["dreamt", 1]])
+    frame = len(body).to_bytes(4, "big") + zlib.crc32(body).to_bytes(4, "big") + body
+    (tmp_path / "j").write_bytes(HEADER + frame)
+    with pytest.raises(JournalError, match="unknown record"):
+        read_journal(str(tmp_path / "j"))
+
+
+def test_a_frame_of_nothing_ends_the_journal(tmp_path):
+    (tmp_path / "j").write_bytes(HEADER + b"\0" * 64)
+    assert read_journal(str(tmp_path / "j")) == []
+    write(tmp_path / "j", [[BEGUN]])
+    assert read_journal(str(tmp_path / "j")) == [BEGUN]
+
+
+def test_a_frame_of_one_byte_counts(tmp_path):
+    body = b"\x90"
+    frame = len(body).to_bytes(4, "big") + zlib.crc32(body).to_bytes(4, "big") + body
+    assert sum_of_whole_frames(HEADER + frame, "") == len(HEADER) + 9
+    assert sum_of_whole_frames(HEADER + frame + b"\0" * 7, "") == len(HEADER) + 9
+
+
+def test_writing_goes_on_where_the_kernel_took_only_a_part(tmp_path, monkeypatch):
+    real = os.write
+    monkeypatch.setattr(os, "write", lambda fd, data: real(fd, bytes(data[:3])))
+    write(tmp_path / "j", GROUPS)
+    assert read_journal(str(tmp_path / "j")) == [record for group in GROUPS for record in group]

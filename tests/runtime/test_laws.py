@@ -98,6 +98,7 @@ def identity_law(tree, chosen):
 
 @given(trees, st.lists(steps, min_size=1, max_size=6))
 @example({"a": {}, "b": {"a": b""}}, [("file.link", "/b", "a")])  # a directory comes back where a link led elsewhere
+@example({"a": {"a": b""}, "b": {"a": b"\0"}}, [("file.link", "/b", "a")])  # and one with the same names in it
 @LAW
 def test_apply_then_rollback_is_the_identity_and_so_is_a_failed_apply(tree, chosen):
     identity_law(tree, chosen)

@@ -4,10 +4,10 @@ import os
 
 import pytest
 
-from requisition.schemas import orderfile
 from requisition.schemas.document import Secret
 from support.orders import OrderBuilder
 from support.process import request
+from support.receipts import read_receipt
 from support.session import ask
 from support.trees import snapshot
 
@@ -29,10 +29,6 @@ class Applied:
         return ask(request(verb, self.folder / "state", self.path, **fields))
 
 
-def receipt_at(path):
-    return orderfile.decode(orderfile.read(path))
-
-
 @pytest.fixture
 def applied(tmp_path, monkeypatch):
     monkeypatch.setattr("requisition.runtime.state.RACY_NS", 0)  # the files are as young as the test
@@ -40,11 +36,11 @@ def applied(tmp_path, monkeypatch):
 
 
 def test_the_receipt_of_an_order_that_stands_says_the_same_as_a_close_look(applied):
-    short = receipt_at(applied.apply().result.receipt)
+    short = read_receipt(applied.apply().result.receipt)
     (applied.root / "d").rename(applied.root / "away")
     (applied.root / "away").rename(applied.root / "d")
     os.utime(applied.root / "d" / "f")  # another signature, the same content
-    long = receipt_at(applied.apply().result.receipt)
+    long = read_receipt(applied.apply().result.receipt)
     assert [(run.node, run.status, run.left) for run in short.nodes] == [
         (run.node, run.status, run.left) for run in long.nodes
     ]

@@ -6,6 +6,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, rsa, x25519
 
 from requisition.schemas import keys, signing, sshsig, trustfile
 from requisition.schemas.diagnostic import BadInput
@@ -117,3 +119,91 @@ def test_allowed_signers_come_in_with_their_dates_and_purposes(tmp_path: Path) -
     assert found["cat"].expires == "2027-01-01T00:00:00Z"
     with pytest.raises(BadInput, match="certificate authorities"):
         trustfile.import_allowed_signers(f"ann cert-authority {line}", "allowed_signers", ("author",))
+
+
+def refused(name: str, words: str) -> None:
+    with pytest.raises(signing.CannotSign, match=words) as failure:
+        signing.load_signer(name, no_passphrase)
+    assert failure.value.diagnostics[0].where in (name, "")
+
+
+def test_what_cannot_sign_is_told(tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("no key")
+    (tmp_path / "text").chmod(0o600)
+    refused(str(tmp_path / "none"), "cannot be read: No such file")
+    refused(str(tmp_path / "text"), "cannot be opened")
+    refused("gpg:" + "00" * 20, "GnuPG has no usable key")
+
+
+def pem(private, folder: Path) -> str:
+    path = folder / "key.pem"
+    lock = serialization.NoEncryption()
+    path.write_bytes(private.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, lock))
+    path.chmod(0o600)
+    return str(path)
+
+
+def test_a_p256_key_signs(tmp_path: Path) -> None:
+    signer = signing.load_signer(pem(ec.generate_private_key(ec.SECP256R1()), tmp_path), no_passphrase)
+    signature = signer.sign(MESSAGE)
+    assert signature.method == "ecdsa-sha2-nistp256"
+    assert signature.keyid == signer.public.keyid
+    assert signer.public.verify(signature, MESSAGE)
+
+
+OTHERS = {
+    "p384": lambda: ec.generate_private_key(ec.SECP384R1()),
+    "rsa": lambda: rsa.generate_private_key(65537, 2048),
+    "ed448": ed448.Ed448PrivateKey.generate,
+    "x25519": x25519.X25519PrivateKey.generate,
+}
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_a_key_of_another_kind_is_told(tmp_path: Path, kind: str) -> None:
+    refused(pem(OTHERS[kind](), tmp_path), "this kind of key is not supported")
+
+
+@needs_ssh
+def test_an_ssh_key_of_another_kind_is_told(tmp_path: Path) -> None:
+    path = str(tmp_path / "ecdsa")
+    subprocess.run(["ssh-keygen", "-q", "-t", "ecdsa", "-N", "", "-f", path], check=True)
+    refused(path, "only Ed25519 keys of OpenSSH")
+
+
+@needs_ssh
+def test_a_locked_ssh_key_asks_once_and_by_its_name(tmp_path: Path) -> None:
+    path = str(tmp_path / "id")
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "open sesame", "-f", path], check=True)
+    asked = []
+
+    def ask(name: str) -> bytes:
+        asked.append(name)
+        return b"open sesame"
+
+    signer = signing.load_signer(path, ask)
+    assert signer.public.verify(signer.sign(MESSAGE), MESSAGE)
+    assert asked == [path]
+
+
+@needs_ssh
+def test_without_an_agent_a_public_key_says_why_it_cannot_sign(ssh_key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    os.unlink(ssh_key)
+    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+    signer = signing.load_signer(ssh_key + ".pub", no_passphrase)
+    with pytest.raises(signing.CannotSign, match="ssh-keygen did not sign") as failure:
+        signer.sign(MESSAGE)
+    assert failure.value.diagnostics[0].why
+
+
+def test_a_new_key_is_for_its_owner_and_its_public_half_for_all(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        path, public = signing.new_key(str(tmp_path / "keys"), "me")
+    finally:
+        os.umask(before)
+    assert os.stat(tmp_path / "keys").st_mode & 0o777 == 0o700
+    assert os.stat(path).st_mode & 0o777 == 0o600
+    assert os.stat(path + ".pub").st_mode & 0o777 == 0o644
+    assert Path(path + ".pub").read_text() == public.openssh() + "\n"
+    assert public.comment == "me"

@@ -7,7 +7,7 @@ import subprocess
 import msgspec
 import pytest
 
-from requisition.runtime.frames import Request
+from requisition.runtime.frames import FRAME_VERSION, Request
 from requisition.schemas.document import Node, Phase
 from support.orders import OrderBuilder
 from support.process import command, encoded, parse, request
@@ -22,7 +22,9 @@ def frame(body: bytes, length: int | None = None) -> bytes:
 
 
 def packed(**fields) -> bytes:
-    return frame(msgspec.msgpack.encode({"verb": "status", "state_dir": "/nonexistent"} | fields))
+    return frame(
+        msgspec.msgpack.encode({"version": FRAME_VERSION, "verb": "status", "state_dir": "/nonexistent"} | fields)
+    )
 
 
 FRAMES = {
@@ -38,10 +40,15 @@ FRAMES = {
     "lists nested without end": (frame(b"\x81\xa7secrets" + b"\x91" * 1_000_000), "not a request"),
     "an unknown field": (packed(sudo=True), "not a request"),
     "an unknown verb": (packed(verb="exec"), "not a request"),
-    "another version": (packed(version=2), "protocol version 2"),
+    "another version": (packed(version=3), "protocol version 3"),
+    "the version before": (packed(version=1), "protocol version 1"),
+    "no version": (frame(b"\x81\xa4verb\xa6status"), "protocol version 1"),
     "a number for a path": (packed(state_dir=7), "not a request"),
-    "bytes that are no text": (frame(b"\x81\xa9state_dir\xa2\xff\xfe"), "not a request"),
-    "an event": (frame(msgspec.msgpack.encode({"type": "event", "kind": "log"})), "not a request"),
+    "bytes that are no text": (frame(b"\x82\xa7version\x02\xa9state_dir\xa2\xff\xfe"), "not a request"),
+    "an event": (
+        frame(msgspec.msgpack.encode({"version": FRAME_VERSION, "type": "event", "kind": "log"})),
+        "not a request",
+    ),
     "one byte more": (frame(msgspec.msgpack.encode({"verb": "status", "state_dir": "/x"}) + b"\0"), "not a request"),
 }
 

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import re
 
 import pytest
 
@@ -106,6 +107,25 @@ def test_no_process_is_given_a_secret_as_argument_or_environment(tmp_path):
     started = log.read_text()
     assert started.count("execve(") >= 2
     assert FIRST not in started
+
+
+SENT = re.compile(r"^\d+ +(?:p?write(?:64|v)?|send(?:to|msg)|copy_file_range|splice)\(\d+<([^>]*)")
+
+
+@pytest.mark.skipif(bool(available()), reason=available() or "strace")
+def test_a_secret_is_written_to_its_files_and_to_its_command_and_to_no_other_file_pipe_or_socket(tmp_path):
+    ledger, order, log = Ledger(tmp_path), order_of(tmp_path), tmp_path / "log"
+    calls = "trace=%network,write,pwrite64,writev,pwritev,sendfile,splice,tee,vmsplice,copy_file_range"
+    wrapper = ("strace", "-f", "-y", "-s", "65536", "-e", calls, "-o", str(log))
+    assert ledger.run("apply", order, wrapper, secrets={"token": FIRST}).status == "done"
+    lines = log.read_text(errors="replace").splitlines()
+    sent = [SENT.match(line) for line in lines if FIRST in line]
+    assert all(sent), [line[:200] for line in lines if FIRST in line and not SENT.match(line)]
+    places = [match[1] for match in sent]
+    assert len([place for place in places if place.startswith("pipe:")]) == 1, "the command's standard input"
+    files = [place for place in places if not place.startswith("pipe:")]
+    assert len(files) >= 3
+    assert all(place.startswith((f"{tmp_path}/root/", "/dev/null")) for place in files), files
 
 
 LATER = {

@@ -3,7 +3,9 @@
 Run as a program of its own, single-threaded, with the runtime imported once: each run is a forked child
 that executes the runtime's real `main` on real pipes. `Journal` is patched to die, nothing else.
 
-    python -m support.crash_driver FOLDER FIRST LAST STEP
+    python -m support.crash_driver FOLDER FIRST LAST STEP [small|mixed STEP DEPTH]
+
+tries every STEPth record from FIRST to LAST; with an order named, the recovery is killed too, DEPTH - 1 times.
 """
 
 import json
@@ -13,6 +15,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from requisition.runtime import (
@@ -22,6 +25,7 @@ from requisition.runtime import (
     journal,
 )
 from requisition.runtime.frames import Request
+from support import small_order
 from support.orders import OrderBuilder
 from support.process import encoded, parse, request
 from support.trees import build, snapshot
@@ -155,27 +159,56 @@ def check_position(folder: Path, position: int) -> str:
     return "\n".join(problems)
 
 
-def check_twice(folder: Path, position: int) -> str:
-    """Killed at a record, then again at each record of the recovery, then recovered: every second position."""
+class Work:
+    """The order that is killed again and again: how to begin anew, and the trees before and after it."""
+
+    def __init__(self, folder: Path, begin: Callable[[Path], tuple[Path, Path]]):
+        self.folder, self._begin = folder / "work", begin
+        asked = self.start()
+        self.before = snapshot(self.folder / "root")
+        answer, _ = in_child(asked)
+        assert answer.status == "done", answer.text
+        self.after = snapshot(self.folder / "root", times=False)
+
+    def start(self) -> Request:
+        order, self.state = self._begin(self.folder)
+        return request("apply", self.state, order, on_conflict="overwrite")
+
+    def difference(self, way: str) -> list[str]:
+        """Paths that are not as they should be after a rollback or a resume."""
+        wanted = self.before if way == "rollback" else self.after
+        found = snapshot(self.folder / "root", times=way == "rollback")
+        return sorted(path for path in found.keys() | wanted.keys() if found.get(path) != wanted.get(path))
+
+
+def check_again(work: Work, position: int, step: int, depth: int) -> str:
+    """Killed at a record, then again at every `step`th record of the recovery, then `depth` - 2 times more, at
+    the same distance from where that recovery began; then recovered. `end` past the apply's last record."""
     problems = []
     for way in ("rollback", "resume"):
-        for second in range(1, 100_000, 3):
-            order, state = fresh(folder)
-            before = snapshot(folder / "root")
-            _, killed = in_child(request("apply", state, order, on_conflict="overwrite"), Killer(position).install)
+        for second in range(1, 100_000, step):
+            asked = work.start()
+            _, killed = in_child(asked, Killer(position).install)
             if not killed:
-                return "end" if second == 1 else "\n".join(problems)
-            _, again = in_child(request(way, state), Killer(second).install)
-            if not again:
-                break
-            answer, _ = in_child(request(way, state))
-            after = snapshot(folder / "root", times=way == "rollback")
-            wanted = before if way == "rollback" else finished(folder.parent)
-            over = answer.status == "bad_input" and ("ended" in answer.text or "rolled back already" in answer.text)
-            if (answer.status != "done" and not over) or after != wanted:
-                differing = sorted(k for k in after.keys() | wanted.keys() if after.get(k) != wanted.get(k))
+                return "end"
+            _, killed = in_child(request(way, work.state), Killer(second).install)
+            for _ in range(depth - 2):
+                in_child(request(way, work.state), Killer(second).install)
+            answer, _ = in_child(request(way, work.state))
+            over = answer.status == "bad_input" and any(words in answer.text for words in OVER)
+            differing = work.difference(way) if begun_by(answer) else []
+            if (answer.status != "done" and not over) or differing:
                 problems.append(f"{way} {position}/{second}: {answer.status} {answer.text[-300:]} {differing[:5]}")
+            if not killed:
+                break
     return "\n".join(problems)
+
+
+OVER = ("ended", "rolled back already", *NOT_BEGUN)
+
+
+def begun_by(answer) -> bool:
+    return not any(words in answer.text for words in NOT_BEGUN)
 
 
 def finished(scratch: Path) -> dict[str, tuple]:
@@ -194,9 +227,14 @@ _finished: dict[str, dict[str, tuple]] = {}
 def main() -> None:
     folder, first, last, step = Path(sys.argv[1]), *map(int, sys.argv[2:5])
     folder.mkdir(parents=True, exist_ok=True)
+    check = partial(check_position, folder / "work")
+    if sys.argv[5:]:
+        order, second, depth = sys.argv[5], int(sys.argv[6]), int(sys.argv[7])
+        work = Work(folder, {"small": small_order.fresh, "mixed": fresh}[order])
+        check = partial(check_again, work, step=second, depth=depth)
     problems, checked = [], 0
     for position in range(first, last, step):
-        found = (check_twice if "twice" in sys.argv else check_position)(folder / "work", position)
+        found = check(position)
         if found == "end":
             break
         checked += 1

@@ -29,12 +29,13 @@ class OrderBuilder:
             self.phases.append(phase)
         return phase.id
 
-    def node(self, action: str, *, phase: str = "install", needs=(), name: str = "", **fields) -> str:
-        """Add a node whose slots are the remaining keywords; returns its id."""
+    def node(self, action: str, *, phase: str = "install", needs=(), name: str = "", slots=None, **fields) -> str:
+        """Add a node whose slots are the remaining keywords, and `slots`; returns its id."""
         extra = {key: fields.pop(key) for key in ("retry", "on_conflict", "elevate") if key in fields}
         place = self.phase(phase)
         ident = f"{place}/{action}:{name or fields.get('path') or len(self.nodes)}"
         location = f"package.star:{len(self.nodes) + 1}"
+        fields |= slots or {}
         self.nodes.append(Node(ident, action, place, fields, tuple(sorted(needs)), location=location, **extra))
         return ident
 

@@ -63,6 +63,8 @@ class Output:
     @property
     def state_dir(self) -> str:
         """Where the runtime keeps its state."""
+        from requisition.runtime.places import default_state
+
         return os.path.abspath(self._state or default_state())
 
     def style(self, text: str, name: str) -> str:
@@ -158,27 +160,8 @@ def _unexpected(error: BaseException) -> Diagnostic:
     )
 
 
-def default_state() -> str:
-    """$REQUISITION_STATE, then the system's directory for root, the user's for others (XDG)."""
-    if os.environ.get("REQUISITION_STATE"):
-        return os.environ["REQUISITION_STATE"]
-    if os.environ.get("XDG_STATE_HOME"):
-        return os.path.join(os.environ["XDG_STATE_HOME"], "requisition")
-    return "/var/lib/requisition" if os.geteuid() == 0 else os.path.expanduser("~/.local/state/requisition")
-
-
-def config_dir() -> str:
-    """Keys and trust of this user."""
-    base = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
-    return os.path.join(base, "requisition")
-
-
 def key_dir() -> str:
     """Where `plan key new` puts keys."""
+    from requisition.runtime.places import config_dir
+
     return os.path.join(config_dir(), "keys")
-
-
-def default_trust() -> str:
-    """The trust policy that applies when none is named; empty when there is none."""
-    path = os.path.join(config_dir(), "trust.yaml")
-    return path if os.path.exists(path) else ""

@@ -1,9 +1,10 @@
 """Orders and receipts as trees by phase, and what in an order deserves a second look."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from requisition.cli.drawing import ICONS, SHOWN, counted, local, tally
 from requisition.cli.output import Output
+from requisition.runtime.halves import marks
 from requisition.schemas.document import Node, Order
 from requisition.schemas.receipt import NodeRun, Receipt
 
@@ -61,6 +62,7 @@ def risks(order: Order) -> list[str]:
     from requisition.stdlib.catalogue import load
 
     catalogue = load()
+    by_id = {node.id: node for node in order.nodes}
     found = []
     for node in order.nodes:
         spec = catalogue.get(node.action)
@@ -73,10 +75,23 @@ def risks(order: Order) -> list[str]:
         elif node.slots.get("insecure_no_digest"):
             found.append(f"{node.id} downloads without a digest")
         if node.elevate:
-            found.append(f"{node.id} runs as root")
+            given = _given_by_others(node, by_id)
+            found.append(f"{node.id} runs as root" + (f", with what {given} gives it" if given else ""))
         if node.on_conflict in ("overwrite", "backup"):
             found.append(f"{node.id} replaces what is in its way ({node.on_conflict})")
     return found
+
+
+def _given_by_others(node: Node, by_id: Mapping[str, Node]) -> str:
+    """The first node without root whose output one with root uses: whoever applies can choose that value."""
+    for value in node.slots.values():
+        for mark in marks(value):
+            source = by_id.get(mark.get("$ref") or mark.get("$item") or "")
+            if source is None or (source.elevate and "$ref" in mark):
+                continue
+            if "$ref" in mark or isinstance(source.slots.get("items"), dict):
+                return source.id
+    return ""
 
 
 def receipt_tree(receipt: Receipt, output: Output, *, full: bool) -> Iterable[str]:

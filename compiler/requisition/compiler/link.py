@@ -16,6 +16,7 @@ from requisition.compiler.predicate import compile_predicate
 from requisition.compiler.promises import Promises
 from requisition.compiler.recording import Call, PhaseRecord, Recording
 from requisition.compiler.retries import retry_policy
+from requisition.compiler.secrecy import Secrecy
 from requisition.compiler.slots import bad, convert, duration_ms
 from requisition.schemas.diagnostic import BadInput, Diagnostic
 from requisition.schemas.document import CONFLICT_POLICIES, ConflictPolicy, Node, Phase
@@ -75,6 +76,7 @@ class Linker:
         self._ids = [""] * len(self._calls)
         self._names = Names(package, self._records, self._calls)
         self._promises = Promises(self._calls, self._records, self._ids)
+        self._secrecy = Secrecy(catalogue)
         self._states = [_PhaseState([], PathOrder()) for _ in self._records]
         self._main_slot = {name: spec.slots[0].name for name, spec in catalogue.items() if spec.slots}
         self._path_slots = {name: _path_slots(spec) for name, spec in catalogue.items()}
@@ -97,8 +99,10 @@ class Linker:
     def _node(self, number: int, call: Call) -> Node:
         refs: set[int] = set()
         flow = call.action.startswith(FLOW)
+        self._promises.gave_secret = False
         slots = self._flow_slots(call, refs) if flow else self._slots(call, refs)
         name = self._ids[number] = self._names.node(number, call, slots, self._main_slot.get(call.action, ""))
+        self._secrecy.see(name, call.action, slots, call.location, given=self._promises.gave_secret)
         origin = self._origins.get(number, _SCRIPT)
         return Node(
             name,

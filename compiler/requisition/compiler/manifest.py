@@ -31,11 +31,13 @@ class Layer(Struct, frozen=True, forbid_unknown_fields=True):
 
 class Projects(Struct, frozen=True, forbid_unknown_fields=True):
     """How the files of layers are deployed. `modes` by target path, octal in quotes. Links need `checkout`:
-    where the package's folder will lie on the target, since an order knows no path of the building machine."""
+    where the package's folder will lie on the target, since an order knows no path of the building machine.
+    `identity` names the secret that opens encrypted files."""
 
     deploy: Literal["copy", "link"] = "copy"
     checkout: str = ""
     modes: dict[str, str] = {}
+    identity: str = ""
 
 
 class Manifest(Struct, frozen=True, forbid_unknown_fields=True):

@@ -98,6 +98,10 @@ def _layers(found: "Manifest") -> Iterator[Problem]:
             yield Problem(where, f"{path!r} is not a target path", "write it from the target root, as /.ssh/config")
         if not _MODE.match(mode):
             yield Problem(where, f"{mode!r} is not a mode", 'write it in octal, as "0600"')
+    if found.projects.identity and found.projects.identity not in found.secrets:
+        name = found.projects.identity
+        what = f"the secret {name!r} that opens encrypted files is not declared"
+        yield Problem(("projects", "identity"), what, f"secrets: {{{name}: what it is}}")
     if found.projects.deploy == "link" and not found.projects.checkout.startswith("/"):
         what = "projects are deployed as links, and `checkout` does not say where to"
         yield Problem(("projects",), what, "projects: {deploy: link, checkout: /path/of/this/package}")

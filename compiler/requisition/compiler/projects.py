@@ -1,7 +1,8 @@
 """Layers of projects: plain files that mirror the target, and which of several wins a target.
 
 Below a layer's folder each project is a folder whose files lie as they will lie below the target root.
-Suffixes choose by platform (`gitconfig.Linux.Debian`), `.tmpl` is rendered. The rule where several files
+Suffixes choose by platform (`gitconfig.Linux.Debian`), `.tmpl` is rendered, `.age` and `.sops.*` are decrypted
+(`token.Linux.age` → `token`, `app.Linux.sops.yaml` → `app.yaml`). The rule where several files
 want one target: the later layer wins; within a layer the more specific suffix; then the later project by
 name. Every loser is recorded as a collision.
 """
@@ -9,7 +10,7 @@ name. Every loser is recorded as a collision.
 import os
 from collections.abc import Iterable, Mapping
 from posixpath import basename, dirname
-from typing import Any
+from typing import Any, Literal
 
 from msgspec import Struct
 
@@ -21,7 +22,8 @@ from requisition.compiler.variants import PackageFiles, specificity, split_suffi
 from requisition.schemas.diagnostic import BadInput
 from requisition.schemas.document import Collision, Source
 
-_ENCRYPTED = (".age", ".sops.yaml", ".sops.yml", ".sops.json", ".sops.env")
+_SOPS = (".sops.yaml", ".sops.yml", ".sops.json", ".sops.env")
+_SECRET_MODE = 0o600
 
 
 class Candidate(Struct, frozen=True):
@@ -32,7 +34,7 @@ class Candidate(Struct, frozen=True):
     layer: str
     project: str
     rank: tuple[int, int, str]
-    template: bool
+    form: Literal["plain", "template", "encrypted"]
 
     def source(self, prefix: str) -> Source:
         """For the collision record; `prefix` is the folder of a nested package."""
@@ -47,7 +49,7 @@ class Deployed(Struct, frozen=True):
 
 
 def deploy(asked: LayersCall, package: Package, segments: tuple[str, ...]) -> Deployed:
-    """Expand one `plan.projects`. Raises BadInput for unknown layers and encrypted files."""
+    """Expand one `plan.projects`. Raises BadInput for unknown layers, and for encrypted files without a key."""
     manifest, facts, prefix = package.manifest, package.facts, package.prefix
     layers = _chosen(asked, manifest)
     wanting: dict[str, list[Candidate]] = {}
@@ -59,10 +61,11 @@ def deploy(asked: LayersCall, package: Package, segments: tuple[str, ...]) -> De
         *losers, winner = sorted(wanting[target], key=lambda one: one.rank)
         chosen.append(winner)
         collisions += [Collision(target, winner.source(prefix), loser.source(prefix)) for loser in losers]
+    _need_identity(chosen, manifest, asked.location)
     data = _template_data(facts, asked.options.get("data") or {})
     modes = {path: int(mode, 8) for path, mode in manifest.projects.modes.items()}
     checkout = manifest.projects.checkout if manifest.projects.deploy == "link" else ""
-    calls = list(_calls(chosen, asked, checkout, data, modes))
+    calls = list(_calls(chosen, asked, checkout, data, modes, manifest.projects.identity))
     return Deployed(calls, collisions)
 
 
@@ -98,23 +101,42 @@ def _candidates(
             project, _, inner = path.removeprefix(prefix).partition("/")
             if not inner:
                 continue  # a file beside the projects: a README, a licence
-            if path.endswith(_ENCRYPTED):
-                raise BadInput.of(
-                    f"{path} is encrypted",
-                    where=location,
-                    why="this release does not decrypt files",
-                    next="use plan.secret for the value, or leave the file out of the layer",
-                )
             if not path.isprintable():
                 what = f"{path!r} cannot be deployed: its name is not printable UTF-8"
                 raise BadInput.of(what, where=location, next="rename it, or leave it out of the layer")
-            name, template = inner.removesuffix(".tmpl"), inner.endswith(".tmpl")
-            plain, suffixes = split_suffixes(basename(name), segments)
+            form, stem, ending = _form(inner, path, location)
+            plain, suffixes = split_suffixes(basename(stem), segments)
             score = specificity(suffixes, facts.platform, segments)
             if score is not None:
-                folder = dirname(name)
-                target = f"/{folder}/{plain}" if folder else f"/{plain}"
-                yield Candidate(target, path, layer.name, project, (rank, score, project), template)
+                folder = dirname(stem)
+                target = f"/{folder}/{plain}{ending}" if folder else f"/{plain}{ending}"
+                yield Candidate(target, path, layer.name, project, (rank, score, project), form)
+
+
+def _form(inner: str, path: str, location: str) -> tuple[Literal["plain", "template", "encrypted"], str, str]:
+    """(how the file is put in place, its name without the suffix that says so, the ending it keeps)."""
+    sops = next((suffix for suffix in _SOPS if inner.endswith(suffix)), "")
+    if sops and basename(inner) in (".sops.yaml", ".sops.yml"):
+        what = f"{path} says how sops encrypts, and is no file for the target"
+        raise BadInput.of(what, where=location, next="move it above the layer's projects")
+    if sops:
+        return "encrypted", inner.removesuffix(sops), sops.removeprefix(".sops")
+    if inner.endswith(".tmpl.age"):
+        what = f"{path} is an encrypted template, and templates are rendered as they lie in the package"
+        raise BadInput.of(what, where=location, next="encrypt the value, and give it to plan.template.render as data")
+    if inner.endswith(".age"):
+        return "encrypted", inner.removesuffix(".age"), ""
+    return ("template", inner.removesuffix(".tmpl"), "") if inner.endswith(".tmpl") else ("plain", inner, "")
+
+
+def _need_identity(chosen: list[Candidate], manifest: Manifest, location: str) -> None:
+    encrypted = next((one.path for one in chosen if one.form == "encrypted"), "")
+    if encrypted and not manifest.projects.identity:
+        raise BadInput.of(
+            f"{encrypted} is encrypted, and nothing says which secret opens it",
+            where=location,
+            next="in package.yaml: projects: {identity: age_key} and secrets: {age_key: what it is}",
+        )
 
 
 def _template_data(facts: PackageFacts, data: Mapping[str, Any]) -> dict[str, Any]:
@@ -124,7 +146,12 @@ def _template_data(facts: PackageFacts, data: Mapping[str, Any]) -> dict[str, An
 
 
 def _calls(
-    chosen: list[Candidate], asked: LayersCall, checkout: str, data: dict[str, Any], modes: Mapping[str, int]
+    chosen: list[Candidate],
+    asked: LayersCall,
+    checkout: str,
+    data: dict[str, Any],
+    modes: Mapping[str, int],
+    identity: str,
 ) -> Iterable[tuple[Call, str, str]]:
     made: set[str] = set()
     for one in chosen:
@@ -137,7 +164,10 @@ def _calls(
         action = "file.copy"
         if one.target in modes:
             slots["mode"] = modes[one.target]
-        if one.template:
+        if one.form == "encrypted":
+            action = "encryption.decrypt"
+            slots = {"mode": _SECRET_MODE, **slots, "identity": {"_secret": identity}}
+        elif one.form == "template":
             action, slots = "template.render", {**slots, "data": data}
         elif checkout:
             action, slots = "file.link", {"target": f"{checkout.rstrip('/')}/{one.path}", "path": one.target}

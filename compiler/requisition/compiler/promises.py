@@ -15,6 +15,7 @@ class Promises:
         self._phases = phases
         self._ids = ids
         self.secrets: dict[str, str] = {}
+        self.gave_secret = False
 
     def resolve(self, value: Mapping[str, Any], call: Call, refs: set[int]) -> dict[str, Any] | None:
         """As the order writes it, adding to `refs` the call that is waited for; None for any other dict."""
@@ -34,6 +35,7 @@ class Promises:
         if "_secret" in value:
             name = str(value["_secret"])
             self.secrets.setdefault(name, call.location)
+            self.gave_secret = True
             return {"$secret": name}
         return None
 

@@ -67,7 +67,9 @@ def convert(spec: ActionSpec, values: Iterable[Any], location: str, mark: Mark, 
                 raise bad(location, f"plan.{spec.name}: {slot.name!r} is missing")
             continue
         name, kind = slot.name, slot.type
-        if value.__class__ is dict and (marked := mark(value)) is not None:
+        if slot.only_secret:
+            out[name] = _only_secret(value, spec, slot, location, mark)
+        elif value.__class__ is dict and (marked := mark(value)) is not None:
             out[name] = _allowed(marked, spec, slot, location)
         elif kind == "path":
             out[name] = target_path(value, location, name)
@@ -123,12 +125,29 @@ def _allowed(marked: dict[str, Any], spec: ActionSpec, slot: Slot, location: str
     """A secret stands only where nobody else can read it."""
     if "$secret" not in marked or slot.secret:
         return marked
+    raise misplaced_secret(spec, slot, location)
+
+
+def misplaced_secret(spec: ActionSpec, slot: Slot, location: str) -> BadInput:
+    """The finding for a secret, or what was made of one, in a slot that others can read."""
     fitting = ", ".join(one.name for one in spec.slots if one.secret)
-    raise BadInput.of(
+    return BadInput.of(
         f"plan.{spec.name}: a secret may not stand in {slot.name!r}",
         where=location,
         why="it would end up where others can read it: arguments, environment, names",
         next=f"use one of: {fitting}" if fitting else "write it into a file with plan.file.write, mode 0o600",
+    )
+
+
+def _only_secret(value: Any, spec: ActionSpec, slot: Slot, location: str, mark: Mark) -> dict[str, Any]:
+    marked = mark(value) if isinstance(value, dict) else None
+    if marked is not None and "$secret" in marked:
+        return marked
+    raise BadInput.of(
+        f"plan.{spec.name}: {slot.name}: the value itself has no place in an order",
+        where=location,
+        why="whoever reads the order would have it",
+        next=f'{slot.name} = plan.secret("name"), and plan apply --secret name=file:PATH',
     )
 
 

@@ -4,6 +4,8 @@ If whoever asked goes away, the run goes on and ends as its policy says; events 
 and SIGINT ask it to stop: the run is taken back (or kept, with `keep_failed`) and leaves its receipt.
 
     plan-runtime                    speak frames
+    plan-runtime remote             the same with a visitor, who brings an order and chooses nothing else here
+    plan-runtime elevated           the privileged half of a run, started by sudo
     plan-runtime journal show PATH  print a journal, one record a line
 """
 
@@ -14,12 +16,15 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import BinaryIO
 
+import msgspec
+
 from requisition.runtime.frames import (
     EXIT_CODES,
+    Document,
     Event,
     ExitStatus,
     FrameError,
@@ -29,6 +34,7 @@ from requisition.runtime.frames import (
     write_frame,
 )
 from requisition.runtime.linux import forbid_core_dumps, return_large_buffers
+from requisition.runtime.places import default_state
 from requisition.runtime.run import Watch
 from requisition.schemas.diagnostic import (
     BadInput,
@@ -56,7 +62,7 @@ class Channel:
         self._open = True
         self._flushed = 0.0
 
-    def send(self, message: Event | Result) -> None:
+    def send(self, message: Event | Document | Result) -> None:
         """Write one frame, unless nobody listens any more."""
         if not self._open:
             return
@@ -74,7 +80,7 @@ def main() -> int:
     """Entry point; the exit code is that of the result."""
     if sys.argv[1:3] == ["journal", "show"] and len(sys.argv) == 4:
         return _show_journal(sys.argv[3])
-    if len(sys.argv) > 1:
+    if sys.argv[1:] not in ([], ["remote"], ["elevated"]):
         sys.stderr.write((__doc__ or "") + "\n")
         return EXIT_CODES["bad_input"]
     _prepare_process()
@@ -89,24 +95,73 @@ def main() -> int:
         lambda: datetime.now(UTC),
         lambda: bool(stop),
     )
+    if sys.argv[1:] == ["elevated"]:
+        from requisition.runtime.privileged import serve
+
+        return serve(os.fdopen(os.dup(0), "rb"), out, watch)
+    converse = _with_visitor if sys.argv[1:] else _with_owner
     try:
-        result = _answer(read_request(sys.stdin.buffer), watch)
+        result = converse(watch, channel)
     except FrameError as error:
-        result = Result(status="bad_input", diagnostics=(Diagnostic(what=f"plan-runtime: {error}"),))
+        result = Result(status="bad_input", diagnostics=(_broken(error),))
     channel.send(result)
     return EXIT_CODES[result.status]
 
 
+def _broken(error: FrameError) -> Diagnostic:
+    return Diagnostic(
+        what=f"plan-runtime: {error}", code="protocol", next="use the same version of requisition on both sides"
+    )
+
+
+def _with_owner(watch: Watch, _channel: Channel) -> Result:
+    request = read_request(sys.stdin.buffer)
+    if request.visit is not None:
+        raise FrameError("a visitor's request; it is for plan-runtime remote")
+    return _answer(request, watch)
+
+
+def _with_visitor(watch: Watch, channel: Channel) -> Result:
+    """Answer someone at the far end of a connection; what the run left to keep is sent before the result."""
+    from requisition.runtime.visit import Visitor, document, received
+
+    stream = os.fdopen(os.dup(0), "rb")
+    request = read_request(stream)
+
+    def perform() -> Result:
+        with received(request, stream) as here:
+            assert here.visit is not None
+            visitor = Visitor(stream, here.visit.on_disconnect)
+            visitor.listen()
+            return _verb(
+                here,
+                msgspec.structs.replace(
+                    watch, cancelled=lambda: watch.cancelled() or visitor.stops(), leave=visitor.leaves
+                ),
+            )
+
+    result = _told(perform, default_state())
+    if result.receipt and (found := document(result.receipt, result.run_id)) is not None:
+        channel.send(found)
+    return result
+
+
 def _answer(request: Request, watch: Watch) -> Result:
     """Run the verb; every failure becomes a result."""
+    return _told(lambda: _verb(request, watch), request.state_dir)
+
+
+def _told(perform: Callable[[], Result], state_dir: str) -> Result:
     try:
-        return _verb(request, watch)
+        return perform()
+    except FrameError:
+        raise
     except Failure as failure:
         known: Iterator[ExitStatus] = (status for kind, status in _STATUS if isinstance(failure, kind))
         status: ExitStatus = next(known, "failed")
         return Result(status=status, diagnostics=failure.diagnostics)
     except OSError as error:
-        where = str(error.filename or request.state_dir)
+        where = str(error.filename or state_dir)
         what = f"the machine refused: {error.strerror}"
         return Result(status="failed", diagnostics=(Diagnostic(what=what, where=where, next="plan doctor"),))
     except Exception as error:  # noqa: BLE001  (the last line of defence: a bug must still end in a result)
@@ -121,6 +176,10 @@ def _verb(request: Request, watch: Watch) -> Result:
         from requisition.runtime.apply import apply
 
         return apply(request, watch)
+    if request.verb in ("runs", "receipt"):
+        from requisition.runtime.past import answer
+
+        return answer(request)
     if request.verb == "status":
         from requisition.runtime.status import status
 

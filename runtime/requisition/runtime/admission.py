@@ -112,7 +112,7 @@ def _admitted(
     document = orderfile.decode(sealed)
     order = document.order if isinstance(document, Receipt) else document
     payload = sealed.payload if sealed.kind == "order" else b""
-    source = request.source_root or _hinted(request.order_path, sealed.source)
+    source = request.source_root or source_folder(request.order_path, sealed.source)
     return Admitted(
         order,
         checksum("order", order.name, payload) if payload else document.order_checksum,  # type: ignore[union-attr]
@@ -128,7 +128,8 @@ def _admitted(
     )
 
 
-def _hinted(order_path: str, hint: str) -> str | None:
+def source_folder(order_path: str, hint: str) -> str | None:
+    """Where the inputs of an order lie: as the hint in its file says, else beside it; None when that is no folder."""
     folder = os.path.dirname(os.path.abspath(order_path))
     found = os.path.normpath(os.path.join(folder, hint)) if hint else folder
     return found if os.path.isdir(found) else None

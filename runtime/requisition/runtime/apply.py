@@ -6,6 +6,7 @@ from typing import Any
 
 from requisition.runtime.admission import Admitted, admit
 from requisition.runtime.diffs import change_diff
+from requisition.runtime.elevation import elevate
 from requisition.runtime.execute import Ending, conclude, execute
 from requisition.runtime.executor import Rules
 from requisition.runtime.frames import ExitStatus, Request, Result
@@ -43,6 +44,7 @@ def apply(request: Request, watch: Watch) -> Result:
         graph = hydrate(admitted.order, Registry())
         _check_secrets(graph.order, request)
         run = _open(graph, request, admitted, ground, watch, resources)
+        elevate(run, request, "look" if request.verb == "dry-run" else "run", admitted, resources)
         only = _selection(graph, request.only)
         host = run.make_host(PreflightHost)
         settled = ground.view.settled(admitted.checksum)
@@ -95,6 +97,9 @@ def _run(run: Run, request: Request, report: Report, admitted: Admitted, only: f
     bodies = any(phase.kind != "forward" for phase in run.graph.order.phases)
     if not counts["change"] and not counts["unknown"] and not bodies:
         for index, prospect in report.prospects.items():
+            if prospect.status == "skip":
+                run.ledger.other(run.graph.bound[index], (), "skipped", prospect.reason)
+                continue
             left = prospect.found.left if prospect.found is not None else ()  # type: ignore[union-attr]
             run.ledger.unchanged(run.graph.bound[index], (), left, 0)
         return conclude(run, "executed", Ending("complete"))

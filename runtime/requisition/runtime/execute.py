@@ -1,5 +1,7 @@
 """Run an order's nodes and end the run by what came of it: done, stopped, failed and taken back, kept."""
 
+from collections.abc import Callable
+
 from msgspec import Struct
 
 from requisition.runtime.executor import Executor, NodeFailed, Rules, Stopped
@@ -11,7 +13,7 @@ from requisition.runtime.preflight import Prospect
 from requisition.runtime.restore import CrashWindow
 from requisition.runtime.run import Run
 from requisition.runtime.unwind import Unwinder
-from requisition.schemas.diagnostic import Diagnostic, Failure
+from requisition.schemas.diagnostic import Diagnostic, Failure, Interrupted
 from requisition.schemas.receipt import Outcome, RunState
 from requisition.stdlib.action import Cancelled
 
@@ -38,6 +40,7 @@ def execute(
     keep_failed: bool,
     prospects: dict[int, Prospect] | None = None,
     done: frozenset[tuple[int, Scope]] = frozenset(),
+    doubtful: frozenset[tuple[int, Scope]] = frozenset(),
     only: frozenset[int] | None = None,
 ) -> Result:
     """Walk forward, unwind when that fails, and leave a receipt."""
@@ -54,9 +57,11 @@ def execute(
         cancelled=run.watch.cancelled,
         prospects=prospects,
         done=done,
+        doubtful=doubtful,
         only=only,
+        held=run.held_by_others(),
     )
-    ending = _walk(executor)
+    ending = _walk(executor, run.watch.leave)
     if ending.good:
         _mark_unreached(run)
         return conclude(run, "executed", ending)
@@ -66,7 +71,8 @@ def execute(
     return conclude(run, "rolled_back" if clean else "failed", ending)
 
 
-def _walk(executor: Executor) -> Ending:
+def _walk(executor: Executor, leave: Callable[[], bool]) -> Ending:
+    """Raises Interrupted when the run is to be left to its journal."""
     try:
         executor.run()
     except Stopped as stop:
@@ -79,7 +85,15 @@ def _walk(executor: Executor) -> Ending:
     except NodeFailed as failure:
         return Ending("error", failure.diagnostics[0].what, failure.diagnostics)
     except Cancelled as error:
+        if leave():
+            raise Interrupted.of(
+                "the run was left as it stands: whoever asked for it is gone",
+                why="what it had begun is in its journal",
+                next="plan resume finishes it, plan rollback takes it back",
+            ) from error
         return Ending("error", str(error), (Diagnostic(what=str(error), why="a signal asked for it"),))
+    except Interrupted:
+        raise  # the privileged half is gone: nothing can be taken back without it
     except Failure as failure:
         return Ending("error", str(failure), failure.diagnostics)
     except OSError as error:

@@ -2,7 +2,8 @@
 
 Nodes that finish fast run in groups on the calling thread: observe all, make their intents durable with
 one commit, then do all. Nodes that may take long, wait, or have a retry policy of their own run alone,
-`jobs` at a time, on worker threads with a host of their own.
+`jobs` at a time, on worker threads with a host of their own. Nodes of batched actions wait until nothing else
+is ready, so that they are together (`batch.py`).
 """
 
 import threading
@@ -14,19 +15,21 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import Struct
 
+from requisition.runtime.batch import run_batch
 from requisition.runtime.conflicts import conflicts_of, remedy
+from requisition.runtime.ephemeral import is_ephemeral, wanted
 from requisition.runtime.host import RealHost
 from requisition.runtime.hydrate import Bound, Hydrated, slot_names, typed_slots
 from requisition.runtime.journal import Finished, Intent, Journal, PhaseEnded, Undone
 from requisition.runtime.ledger import Ledger
 from requisition.runtime.preflight import Prospect, ours
 from requisition.runtime.restore import undo_files
-from requisition.runtime.unwind import PhaseMark, RecoveryStack, Unwinder
+from requisition.runtime.unwind import PhaseMark, RecoveryStack, Told, Unwinder
 from requisition.runtime.values import Unresolved, Values
 from requisition.schemas.diagnostic import BadInput, Diagnostic, Failed
 from requisition.schemas.document import ConflictPolicy, Phase, Retry
 from requisition.schemas.receipt import Attempt, Left
-from requisition.stdlib.action import ActionError, Cancelled, Change, Done, Raced, Satisfied, UndoConflict
+from requisition.stdlib.action import ActionError, Cancelled, Change, Done, GateClosed, Raced, Satisfied, UndoConflict
 from requisition.stdlib.host import FileChange, Move
 
 if TYPE_CHECKING:
@@ -67,8 +70,9 @@ class Step(Struct):
 
 
 class Executor:
-    """One run. `flow` executes the nodes that decide what runs; `done` are nodes that an earlier part of
-    a resumed run finished; `only` restricts the forward walk."""
+    """One run. `flow` executes the nodes that decide what runs; `done` are nodes that an earlier part of a resumed
+    run finished, `doubtful` those that it may have done; `only` restricts the forward walk; `held` are resources
+    that other packages of this target root hold."""
 
     def __init__(
         self,
@@ -84,7 +88,9 @@ class Executor:
         cancelled: Callable[[], bool],
         prospects: dict[int, Prospect] | None = None,
         done: frozenset[tuple[int, Scope]] = frozenset(),
+        doubtful: frozenset[tuple[int, Scope]] = frozenset(),
         only: frozenset[int] | None = None,
+        held: frozenset[str] = frozenset(),
     ) -> None:
         self.graph = graph
         self.host = host
@@ -97,7 +103,10 @@ class Executor:
         self._cancelled = cancelled
         self._prospects = prospects or {}
         self._done = done
+        self._doubtful = doubtful
         self._only = only
+        self._held = held
+        self._turn = threading.Lock()
         self._lock = threading.RLock()
         self._busy = threading.BoundedSemaphore(max(1, rules.jobs))
         self._outside = 0  # effects so far that may have moved anything
@@ -130,6 +139,7 @@ class Executor:
             self._announce(phase, scope, "started" if number == 1 else "retrying")
             try:
                 self._walk(index, scope, host)
+                self._release(index, scope, host)
             except NodeFailed as failure:
                 attempts.append(Attempt(number, begun, self.ledger.clock(), str(failure)))
                 if number >= retry.max_attempts:
@@ -156,13 +166,17 @@ class Executor:
         chosen = None if self._only is None or scope else frozenset(members)
         waits = {i: self._waits(i, chosen) for i in members}
         ready = deque(i for i in members if not waits[i])
+        batches: dict[str, list[Bound]] = {}
         with self._workers() as pool:
-            running: dict[Future[None], int] = {}
-            while ready or running:
+            running: dict[Future[None], list[int]] = {}
+            while ready or running or batches:
                 if self._cancelled():
                     raise Cancelled("the run is being stopped")
-                finished = self._fast(ready, scope, host, pool, running)
+                finished = self._fast(ready, scope, host, pool, running, batches)
                 if not finished:
+                    while batches:
+                        _, batch = batches.popitem()
+                        running[pool().submit(self._batch_apart, batch, scope, host)] = [one.index for one in batch]
                     finished = _wait(running)
                 for done in finished:
                     for other in self.graph.then[done]:
@@ -183,9 +197,11 @@ class Executor:
         scope: Scope,
         host: RealHost,
         pool: Callable[[], "ThreadPoolExecutor"],
-        running: dict["Future[None]", int],
+        running: dict["Future[None]", list[int]],
+        batches: dict[str, list[Bound]],
     ) -> list[int]:
-        """Start what is slow, run a group of what is not; the nodes that are finished now."""
+        """Start what is slow, put by what is done in batches, run a group of what is neither; the nodes that are
+        finished now."""
         group: list[Bound] = []
         finished: list[int] = []
         while ready and len(group) < self.rules.group:
@@ -193,8 +209,10 @@ class Executor:
             one = self.graph.bound[index]
             if (index, scope) in self._done:
                 finished.append(index)
+            elif one.action is not None and one.action.spec.batched and one.node.retry is None:
+                batches.setdefault(one.node.action, []).append(one)
             elif one.action is None or one.action.spec.blocking or one.node.retry is not None:
-                running[pool().submit(self._alone_apart, one, scope, host)] = index
+                running[pool().submit(self._alone_apart, one, scope, host)] = [index]
             else:
                 group.append(one)
         self._group(group, scope, host)
@@ -223,10 +241,10 @@ class Executor:
     # nodes ---------------------------------------------------------------------------------------
 
     def _group(self, group: list[Bound], scope: Scope, host: RealHost) -> None:
-        steps = [step for one in group if (step := self._prepare(one, scope, host)) is not None]
+        steps = [step for one in group if (step := self.prepare(one, scope, host)) is not None]
         single = [step for step in steps if len(step.change.files) <= 1]
         if single:
-            self._commit(single, scope)
+            self.commit(single, scope)
         for step in single:
             try:
                 self._do(step, scope, host)
@@ -248,14 +266,25 @@ class Executor:
         finally:
             own.root.close()
 
+    def _batch_apart(self, batch: list[Bound], scope: Scope, host: RealHost) -> None:
+        """On a worker thread: nodes of one batched action. Batches take turns, since package managers do."""
+        own = host.view()
+        try:
+            with self._busy, self._turn:
+                run_batch(self, batch, scope, own)
+        finally:
+            own.root.close()
+
     def _flow_node(self, one: Bound, scope: Scope, host: RealHost) -> None:
+        if self._is_closed(one, scope):
+            return
         started = self.ledger.clock()
         try:
             self._flow(self, one, scope, host)
         except (Unresolved, BadInput, ActionError) as error:
             if isinstance(error, Cancelled):
                 raise
-            raise self._failure(one, scope, error) from error
+            raise self.failure(one, scope, error) from error
         self.ledger.unchanged(one, scope, (), started)  # by itself it changes nothing; its nodes tell
 
     def _alone(self, one: Bound, scope: Scope, host: RealHost) -> None:
@@ -280,23 +309,34 @@ class Executor:
 
     def again(self, one: Bound, scope: Scope, host: RealHost) -> None:
         """Do a repeatable node once more, for a poll."""
-        self._once(one, scope, host, ())
+        self._once(one, scope, host, (), asked=True)
 
-    def _once(self, one: Bound, scope: Scope, host: RealHost, attempts: tuple[Attempt, ...]) -> None:
+    def _once(
+        self, one: Bound, scope: Scope, host: RealHost, attempts: tuple[Attempt, ...], *, asked: bool = False
+    ) -> None:
+        if _action(one).spec.batched:
+            with self._turn:
+                run_batch(self, [one], scope, host, attempts, asked=asked)
+            return
         for _ in range(RACES):
-            step = self._prepare(one, scope, host, fresh=True)
+            step = self.prepare(one, scope, host, fresh=True, asked=asked)
             if step is None:
                 return
-            self._commit([step], scope)
+            self.commit([step], scope)
             try:
                 self._do(step, scope, host, attempts)
             except Raced:
                 continue
             return
-        raise self._failure(one, scope, ActionError("the target keeps changing under our hands"))
+        raise self.failure(one, scope, ActionError("the target keeps changing under our hands"))
 
-    def _prepare(self, one: Bound, scope: Scope, host: RealHost, *, fresh: bool = False) -> Step | None:
-        """Look at a node: None when it is settled (unchanged or skipped), else what is to be done."""
+    def prepare(
+        self, one: Bound, scope: Scope, host: RealHost, *, fresh: bool = False, asked: bool = False
+    ) -> Step | None:
+        """Look at a node: None when it is settled (unchanged or skipped), else what is to be done. `asked`: someone
+        wants this node now, so nobody else is looked at."""
+        if self._is_closed(one, scope):
+            return None
         host.forget_before(self._outside)
         prospect = None if fresh or scope or self._outside else self._prospects.get(one.index)
         if prospect is not None and prospect.reusable and prospect.found is not None:
@@ -305,6 +345,9 @@ class Executor:
                 return self._sort_out(one, scope, one.slots, prospect.found)
         try:
             slots = one.slots or typed_slots(one.node, _action(one), self.values.resolve(one.node, scope))
+            if not asked and is_ephemeral(one) and not wanted(one, self.graph, self.values, host, scope, self._done):
+                self.ledger.unchanged(one, scope, (), self.ledger.clock())
+                return None
             host.sealed = one.secret
             found = _action(one).observe(host, slots)
             if isinstance(found, Change) and found.files:
@@ -313,18 +356,26 @@ class Executor:
             if wait.skipped:
                 self._skip(one, scope, str(wait))
                 return None
-            raise self._failure(one, scope, wait) from wait
+            raise self.failure(one, scope, wait) from wait
+        except GateClosed as closed:
+            self._close(one, scope, str(closed))
+            return None
         except Cancelled:
             raise
         except (ActionError, BadInput, OSError) as error:
-            raise self._failure(one, scope, error) from error
+            raise self.failure(one, scope, error) from error
         return None if found is None else self._sort_out(one, scope, slots, found)
 
     def _sort_out(self, one: Bound, scope: Scope, slots: Struct | None, found: Satisfied | Change) -> Step | None:
         if isinstance(found, Satisfied):
             if one.index in self.graph.consumed:
                 self.values.set_outputs(one.index, scope, found.outputs)
-            self.ledger.unchanged(one, scope, found.left, self.ledger.clock())
+            now = self.ledger.clock()
+            if (one.index, scope) in self._doubtful:  # its intent stands: this run did it
+                why = "before the run was cut off"
+                self.ledger.done(one, scope, reason=why, started=now, left=found.left, outputs=None)
+            else:
+                self.ledger.unchanged(one, scope, found.left, now)
             return None
         if slots is None:
             slots = typed_slots(one.node, _action(one), self.values.resolve(one.node, scope))
@@ -334,7 +385,18 @@ class Executor:
         self.values.set_skipped(one.index, scope)
         self.ledger.other(one, scope, "skipped", why)
 
-    def _commit(self, steps: list[Step], scope: Scope) -> None:
+    def _is_closed(self, one: Bound, scope: Scope) -> bool:
+        """Whether a gate before this node is closed; then it is one more such."""
+        gate = self.values.closed_gate(one.node, scope)
+        if gate:
+            self._close(one, scope, f"{gate} was skipped")
+        return bool(gate)
+
+    def _close(self, one: Bound, scope: Scope, why: str) -> None:
+        self.values.close(one.index, scope)
+        self.ledger.other(one, scope, "skipped", why)
+
+    def commit(self, steps: list[Step], scope: Scope) -> None:
         """Make prior states and intents durable. From here on the run can be taken back."""
         intents = [Intent(s.one.index, scope, s.change.files, s.change.undo, s.change.moves) for s in steps]
         with self._lock:
@@ -358,8 +420,8 @@ class Executor:
         except Cancelled:
             raise
         except (ActionError, OSError) as error:
-            raise self._failure(one, scope, error) from error
-        self._finish(step, scope, done, started, attempts)
+            raise self.failure(one, scope, error) from error
+        self.finish(step, scope, done, started, attempts)
 
     def _effect(self, action: Any, step: Step, host: RealHost) -> Any:
         if action.spec.effect != "outside":
@@ -381,16 +443,18 @@ class Executor:
         with self._lock:
             self._journal.note(Undone(step.position, "done"))
 
-    def _finish(self, step: Step, scope: Scope, done: Done, started: int, attempts: tuple[Attempt, ...]) -> None:
+    def finish(self, step: Step, scope: Scope, done: Done, started: int, attempts: tuple[Attempt, ...]) -> None:
+        """A node was done: say so in journal and ledger, and hand its outputs on."""
         one = step.one
         consumed = one.index in self.graph.consumed
         if consumed:
             self.values.set_outputs(one.index, scope, done.outputs)
         kept = dict(done.outputs) if consumed and not one.secret else None
+        outside = _action(one).spec.effect == "outside"
+        resources = tuple(left for left in done.left if left.kind == "token") if outside else ()
         with self._lock:
-            self._journal.note(Finished(one.index, scope, "done", kept))
-            if _action(one).spec.effect == "outside":
-                self._outside += 1
+            self._journal.note(Finished(one.index, scope, "done", kept, resources))
+            self._outside += outside
         if step.change.undo == {} and not step.change.files:
             self.ledger.unchanged(one, scope, done.left, started)  # it looked, and changed nothing
             return
@@ -457,7 +521,8 @@ class Executor:
 
     # failure -------------------------------------------------------------------------------------
 
-    def _failure(self, one: Bound, scope: Scope, error: Exception) -> NodeFailed:
+    def failure(self, one: Bound, scope: Scope, error: Exception) -> NodeFailed:
+        """A node failed: say so in the ledger; the finding, with its place and what to do."""
         hint = error.hint if isinstance(error, ActionError) else ""
         text = f"{error.strerror}: {error.filename}" if isinstance(error, OSError) and error.strerror else str(error)
         if one.node.retry is None:
@@ -480,11 +545,25 @@ class Executor:
         """Undo everything that a failed gather iteration did."""
         self._take_back(mark, host, lambda intent: intent.scope[: len(scope)] == scope)
 
-    def _take_back(self, mark: int, host: RealHost, chosen: Callable[[Intent], bool]) -> None:
+    def _take_back(self, mark: int, host: RealHost, chosen: Callable[[Intent], bool], told: Told | None = None) -> None:
         with self._lock:
             part = self.stack.part(mark, chosen)
-            Unwinder(self.graph, host, self._journal, self.ledger, part).unwind()
+            Unwinder(self.graph, host, self._journal, self.ledger, part, told=told).unwind()
             self.stack.undone |= part.undone
+
+    def _release(self, index: int, scope: Scope, host: RealHost) -> None:
+        """At the end of a phase: take back what was needed during it only, unless another package holds it."""
+        passing = {i for i in self.graph.members[index] if is_ephemeral(self.graph.bound[i])}
+        if not passing:
+            return
+        for i in sorted(passing):
+            run = self.ledger.nodes.get((i, scope))
+            if run is not None and any(left.path in self._held for left in run.left):
+                passing.discard(i)
+                self.ledger.released(self.graph.bound[i].index, scope, "done", "kept: another package holds it")
+        self._take_back(0, host, lambda i: i.node in passing and i.scope == scope, self.ledger.released)
+        with self._lock:
+            self._outside += 1
 
     def _commit_records(self, record: PhaseEnded) -> None:
         with self._lock:
@@ -508,12 +587,12 @@ def _action(one: Bound) -> Any:
     return one.action
 
 
-def _wait(running: dict["Future[None]", int]) -> list[int]:
+def _wait(running: dict["Future[None]", list[int]]) -> list[int]:
     """The nodes of the workers that finished; raises what the first failed one raised."""
     from concurrent.futures import FIRST_COMPLETED, wait
 
     finished, _ = wait(running, timeout=0.1, return_when=FIRST_COMPLETED)
-    indexes = [running.pop(future) for future in finished]
+    indexes = [index for future in finished for index in running.pop(future)]
     for future in finished:
         future.result()
     return indexes

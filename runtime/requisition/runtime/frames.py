@@ -4,21 +4,27 @@ A frame is a 4-byte big-endian length and that many bytes of MessagePack. One re
 number of events come out, then one result, then the process ends. Secret values travel only here,
 never as arguments or environment.
 
-Version 1. A peer that sees an unknown version, type or field refuses the frame.
+A visitor (someone at the far end of ssh, or the unprivileged half of a run) names no file here: its request
+says how many bytes of a bundle follow, and the connection stays open for a `Stop`; its end means that the
+visitor is gone. Documents that it may keep come back before the result.
+
+Version 2. A peer that sees an unknown version, type or field refuses the frame.
 """
 
 from typing import Any, BinaryIO, Literal
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, field
 
 from requisition.schemas.diagnostic import Diagnostic
 from requisition.schemas.document import ConflictPolicy
 
-FRAME_VERSION = 1
+FRAME_VERSION = 2
 MAX_FRAME = 1 << 28
+MAX_BUNDLE = 1 << 33
 
-Verb = Literal["apply", "dry-run", "resume", "rollback", "status"]
+Verb = Literal["apply", "dry-run", "resume", "rollback", "status", "runs", "receipt"]
+OnDisconnect = Literal["keep", "finish", "rollback"]
 ExitStatus = Literal["done", "changes", "failed", "bad_input", "refused", "conflict", "interrupted"]
 EXIT_CODES: dict[ExitStatus, int] = {
     "done": 0,
@@ -35,6 +41,17 @@ class FrameError(Exception):
     """The peer sent something that is not a frame of this protocol."""
 
 
+class Visit(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+    """A request from outside of this machine or account. `bundle` bytes of a `.plan` file follow it.
+
+    `on_disconnect`, when the visitor is gone before the end: `keep` leaves the run as a journal, to be
+    resumed or rolled back; `finish` goes on; `rollback` takes it back.
+    """
+
+    bundle: int = 0
+    on_disconnect: OnDisconnect = "keep"
+
+
 class Request(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
     """What the runtime is asked to do.
 
@@ -42,10 +59,11 @@ class Request(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tru
     back (empty: the only interrupted one / the newest). `source_root` is where inputs lie; empty: the
     hint in the order file, then the folder of the file. `only` restricts to these node ids (and what
     they need). `trust_path` empty: `<state>/trust.yaml` when present, else unsigned orders are refused
-    unless `allow_unsigned`.
+    unless `allow_unsigned`. `elevate`: how nodes that need root get it. `runs` lists runs; `receipt` sends the
+    receipt of one.
     """
 
-    version: int = FRAME_VERSION
+    version: int = field(default_factory=lambda: FRAME_VERSION)  # so that it is always sent
     verb: Verb
     state_dir: str
     order_path: str = ""
@@ -63,6 +81,12 @@ class Request(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tru
     secrets: dict[str, str] = {}
     after_power_loss: bool = False
     force: bool = False
+    elevate: Literal["", "sudo"] = ""
+    visit: Visit | None = None
+
+
+class Stop(Struct, frozen=True, tag_field="type", tag="stop"):
+    """The visitor asks to stop: as SIGINT would."""
 
 
 class Event(Struct, frozen=True, omit_defaults=True, tag_field="type", tag="event", kw_only=True):
@@ -110,12 +134,27 @@ class Result(Struct, frozen=True, omit_defaults=True, tag_field="type", tag="res
     data: dict[str, Any] = {}
 
 
+class Document(Struct, frozen=True, tag_field="type", tag="document", kw_only=True):
+    """A receipt for a visitor to keep: the `.plan` file, byte for byte."""
+
+    kind: Literal["receipt", "rollback"]
+    run_id: str
+    content: bytes
+
+
 _encoder = msgspec.msgpack.Encoder()
-_reply = msgspec.msgpack.Decoder(Event | Result)
+_reply = msgspec.msgpack.Decoder(Event | Document | Result)
 _request = msgspec.msgpack.Decoder(Request)
 
 
-def write_frame(stream: BinaryIO, message: Request | Event | Result) -> None:
+class _Stated(Struct):
+    version: int = 1  # which left it out
+
+
+_stated = msgspec.msgpack.Decoder(_Stated)
+
+
+def write_frame(stream: BinaryIO, message: Struct) -> None:
     """Send one frame; the caller flushes."""
     body = _encoder.encode(message)
     stream.write(len(body).to_bytes(4, "big") + body)
@@ -141,21 +180,21 @@ def read_request(stream: BinaryIO) -> Request:
     if body is None:
         raise FrameError("no request")
     try:
-        request = _request.decode(body)
+        version = _stated.decode(body).version
+        if version != FRAME_VERSION:  # before the fields: another version has others
+            raise FrameError(f"protocol version {version}; this runtime speaks {FRAME_VERSION}")
+        return _request.decode(body)
     except (ValueError, RecursionError) as error:
         raise FrameError(f"not a request: {error}") from error
-    if request.version != FRAME_VERSION:
-        raise FrameError(f"protocol version {request.version}; this runtime speaks {FRAME_VERSION}")
-    return request
 
 
-def read_reply(stream: BinaryIO) -> Event | Result | None:
+def read_reply(stream: BinaryIO) -> Event | Document | Result | None:
     """The next event or the result; None when the runtime ended without one."""
     body = read_frame(stream)
     if body is None:
         return None
     try:
-        reply: Event | Result = _reply.decode(body)
+        reply: Event | Document | Result = _reply.decode(body)
         return reply
     except (ValueError, RecursionError) as error:
         raise FrameError(f"not a reply: {error}") from error

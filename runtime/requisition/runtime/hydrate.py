@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from requisition.runtime.families import judge
 from requisition.runtime.registry import Registry
 from requisition.schemas.diagnostic import BadInput, Diagnostic
 from requisition.schemas.document import Node, Order, Phase
@@ -43,7 +44,8 @@ class Hydrated(Struct):
     """The whole graph. `waits[i]` counts the nodes of i's own phase that must be done before i, and
     `then[i]` lists those of its own phase that wait for i; `consumed` are the nodes whose outputs
     someone refers to. `sequence` is one order in which all arrows point forward, phase by phase; `writers` counts the
-    nodes that name a path; `gathers` maps a body to the gather that runs it."""
+    nodes that name a path; `gathers` maps a body to the gather that runs it; `elevated`: a privileged half
+    does the nodes that need root."""
 
     order: Order
     bound: list[Bound]
@@ -56,6 +58,7 @@ class Hydrated(Struct):
     writers: Mapping[str, int]
     sequence: list[int]
     gathers: Mapping[str, str]
+    elevated: bool = False
 
 
 def hydrate(order: Order, registry: Registry) -> Hydrated:
@@ -88,6 +91,9 @@ def hydrate(order: Order, registry: Registry) -> Hydrated:
     gathers, last = _flow_bodies(bound, phases, members)
     consumed = frozenset(ref for one in bound for ref in one.refs) | last
     _spread_secrets(bound, phases, members)
+    findings = judge(bound)
+    if findings:
+        raise BadInput(findings)
     findings = [found for one in bound if one.secret for found in _misplaced_secrets(one, bound, by_id)]
     if findings:
         raise BadInput(findings)
@@ -110,12 +116,16 @@ def _bind(
         return Bound(index, node, phase, None, None, refs, secret, dynamic)
     action = registry.get(node.action, where=node.location or node.id)
     slots = node.slots
+    names = slot_names(action.spec)
+    for name in names.only_secret:
+        _check_only_secret(node, name)
     for value in slots.values():
         if value.__class__ is dict or value.__class__ is list:
             refs, secret, dynamic = _marks(node, by_id)
             break
     else:
-        return Bound(index, node, phase, action, typed_slots(node, action, slots))
+        return Bound(index, node, phase, action, typed_slots(node, action, slots), secret=names.secret_output)
+    secret = secret or names.secret_output
     if secret or dynamic:
         _check_names(node, action.spec)
         return Bound(index, node, phase, action, None, refs, secret, dynamic)
@@ -149,6 +159,8 @@ class SlotNames(Struct, frozen=True):
     modes: tuple[str, ...]
     claims: bool
     all: frozenset[str]
+    only_secret: tuple[str, ...] = ()
+    secret_output: bool = False
 
 
 _names: dict[str, SlotNames] = {}
@@ -164,6 +176,8 @@ def slot_names(spec: ActionSpec) -> SlotNames:
             tuple(s.name for s in spec.slots if s.type == "mode"),
             any(s.claims for s in spec.slots),
             frozenset(s.name for s in spec.slots),
+            tuple(s.name for s in spec.slots if s.only_secret),
+            any(output.secret for output in spec.outputs),
         )
     return found
 
@@ -189,6 +203,13 @@ def check_path(node: Node, slot: str, path: object) -> None:
         or "\0" in path
     ):
         raise _bad(node, f"slot {slot!r} holds {path!r}, expected an absolute normalized path below the root")
+
+
+def _check_only_secret(node: Node, slot: str) -> None:
+    """Whoever made the order: the value itself has no place in it."""
+    value = node.slots.get(slot)
+    if value is not None and not (isinstance(value, dict) and "$secret" in value):
+        raise _bad(node, f"slot {slot!r} takes nothing but a secret of the one who applies")
 
 
 def _check_names(node: Node, spec: ActionSpec) -> None:

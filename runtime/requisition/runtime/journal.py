@@ -27,6 +27,7 @@ from msgspec import Struct
 
 from requisition.schemas.diagnostic import BadInput
 from requisition.schemas.document import ConflictPolicy
+from requisition.schemas.receipt import Left
 from requisition.stdlib.host import FileChange, Move
 
 MAGIC = b"RQJRNL"
@@ -78,12 +79,14 @@ class Intent(Struct, frozen=True, gc=False, tag="intent", array_like=True):
 
 
 class Finished(Struct, frozen=True, gc=False, tag="finished", array_like=True):
-    """A node was done (or needed nothing); `outputs` only where another node needs them."""
+    """A node was done (or needed nothing); `outputs` only where another node needs them; `left` what is no file:
+    of files the intent tells."""
 
     node: int
     scope: Scope
     status: Literal["done", "unchanged", "skipped"]
     outputs: dict[str, Any] | None = None
+    left: tuple[Left, ...] = ()
 
 
 class PhaseEnded(Struct, frozen=True, tag="phase", array_like=True):

@@ -124,6 +124,17 @@ class Ledger:
             text=error or "undone",
         )
 
+    def released(
+        self, index: int, scope: Scope, status: Literal["done", "failed", "not_compensable"], error: str
+    ) -> None:
+        """What was needed during its phase only is gone again, or had to stay."""
+        before = self.nodes.get((index, scope))
+        if before is not None and status == "done":
+            self.nodes[index, scope] = msgspec.structs.replace(before, left=())
+        node = self.graph.order.nodes[index]
+        text = error or "no longer needed, taken back"
+        self.event("log", node=node.id, scope=scope, phase=node.phase, location=node.location, text=text)
+
     def phase(self, name: str, status: PhaseStatus, started: int, attempts: tuple[Attempt, ...] = ()) -> None:
         """A phase reached a status."""
         self.phases[name] = PhaseRun(name, status, started, self.clock(), attempts)

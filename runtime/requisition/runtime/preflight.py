@@ -13,13 +13,15 @@ import msgspec
 from msgspec import Struct
 
 from requisition.runtime.conflicts import Conflict, conflicts_of, remedy
-from requisition.runtime.host import Known, RealHost, untouched
+from requisition.runtime.ephemeral import NotNow, is_ephemeral, wanted
+from requisition.runtime.host import RealHost
 from requisition.runtime.hydrate import Bound, Hydrated, slot_names, typed_slots
+from requisition.runtime.sight import Known, untouched
 from requisition.runtime.values import Unresolved, Values
 from requisition.schemas.diagnostic import BadInput, Diagnostic
 from requisition.schemas.document import ConflictPolicy
 from requisition.schemas.receipt import Left
-from requisition.stdlib.action import ActionError, Change, Satisfied
+from requisition.stdlib.action import ActionError, Change, GateClosed, Satisfied
 from requisition.stdlib.host import ABSENT, CommandResult, Kind, Prior
 
 
@@ -27,7 +29,7 @@ class Prospect(Struct, frozen=True, gc=False):
     """What preflight found of one node. `reusable`: the executor may act on `found` without looking again,
     because its effects are guarded by the prior state in it."""
 
-    status: Literal["change", "unchanged", "unknown"]
+    status: Literal["change", "unchanged", "unknown", "skip"]
     reason: str = ""
     found: Satisfied | Change | None = None
     reusable: bool = False
@@ -37,7 +39,8 @@ class Prospect(Struct, frozen=True, gc=False):
 class Report(Struct):
     """Preflight of a whole order: `prospects` by node index; nodes in bodies have none. `unsettled` is the
     first node that may change anything at all: later phases cannot be foreseen past it. `touched` and
-    `above` map paths that are to change, and their parents, to the node that changes them."""
+    `above` map paths that are to change, and their parents, to the node that changes them. `closed` are gates that
+    do not let their dependents through, and these."""
 
     prospects: dict[int, Prospect]
     findings: list[Diagnostic]
@@ -46,17 +49,14 @@ class Report(Struct):
     unsettled_phase: int = -1
     touched: dict[str, str] = {}
     above: dict[str, str] = {}
+    closed: set[str] = set()
 
     def counts(self) -> dict[str, int]:
-        """How many nodes would change, are as wanted, or cannot be known."""
+        """How many nodes would change, are as wanted, cannot be known, or wait for a gate that is closed."""
         counted = {"change": 0, "unchanged": 0, "unknown": 0}
         for prospect in self.prospects.values():
-            counted[prospect.status] += 1
+            counted[prospect.status] = counted.get(prospect.status, 0) + 1
         return counted
-
-
-class NotNow(ActionError):
-    """Preflight runs no commands: the observation has to wait for the run."""
 
 
 class PreflightHost(RealHost):
@@ -123,13 +123,13 @@ def preflight(
     """Observe everything. `values` gains the outputs that are known before the run. `settled` is what the
     last run left of this very order, by node id: a node whose paths are untouched since is as wanted."""
     report = Report({}, [], [])
+    if os.geteuid() != 0 and not graph.elevated:
+        report.findings.extend(_elevation(one) for one in graph.bound if one.node.elevate)
     forward = [phase.kind == "forward" for phase in graph.order.phases]
     for index in graph.sequence:
         one = graph.bound[index]
         if not forward[one.phase] or (only is not None and index not in only):
             continue
-        if one.node.elevate and os.geteuid() != 0:
-            report.findings.append(_elevation(one))
         left = settled.get(one.node.id)
         if (
             left
@@ -141,8 +141,13 @@ def preflight(
             kept = Satisfied(left=tuple(state for _, state in left))
             report.prospects[index] = Prospect("unchanged", found=kept, reusable=True)
             continue
-        found = _foresee(one, graph, host, values, report)
+        gate = next((need for need in one.node.needs if need in report.closed), "") if report.closed else ""
+        found = Prospect("skip", f"{gate} is skipped") if gate else _foresee(one, graph, host, values, report)
         if found is None:
+            continue
+        if found.status == "skip":
+            report.closed.add(one.node.id)
+            report.prospects[index] = found
             continue
         prospect = report.prospects[index] = found
         if prospect.status != "unchanged":
@@ -165,7 +170,13 @@ def _foresee(one: Bound, graph: Hydrated, host: PreflightHost, values: Values, r
         if pending:
             return Prospect("unknown", f"it depends on what {pending} does")
     try:
+        if is_ephemeral(one) and not wanted(one, graph, values, host):
+            return Prospect("unchanged", found=Satisfied())
         prospect = observe(one, host, values)
+    except GateClosed as closed:
+        return Prospect("skip", str(closed))
+    except NotNow as wait:
+        return Prospect("unknown", str(wait))
     except BadInput as failure:
         report.findings.extend(failure.diagnostics)
         return None
@@ -184,7 +195,7 @@ def _pending(one: Bound, graph: Hydrated, report: Report) -> str:
     """A node before this one that is still to change something this one may look at; empty when none."""
     for need in one.node.needs:
         before = report.prospects.get(graph.by_id[need])
-        if before is not None and before.status != "unchanged":
+        if before is not None and before.status not in ("unchanged", "skip"):
             return need
     if report.unsettled and one.phase != report.unsettled_phase:
         return report.unsettled
@@ -344,7 +355,7 @@ def _elevation(one: Bound) -> Diagnostic:
         what=f"{one.node.id} must run as root",
         where=one.node.location,
         why="the package marks it with plan.elevate",
-        next="run plan apply as root",
+        next="add --elevate sudo, or run plan apply as root",
     )
 
 

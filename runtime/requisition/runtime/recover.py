@@ -9,10 +9,12 @@ from msgspec import Struct
 
 from requisition.runtime.admission import Admitted, admit, readmit
 from requisition.runtime.apply import hold_root
+from requisition.runtime.elevation import elevate
 from requisition.runtime.execute import execute, take_all_back
 from requisition.runtime.executor import Executor, Rules
 from requisition.runtime.flow import run_flow
 from requisition.runtime.frames import Request, Result
+from requisition.runtime.halves import Opens
 from requisition.runtime.host import RealHost
 from requisition.runtime.hydrate import hydrate
 from requisition.runtime.inputs import Inputs
@@ -49,11 +51,11 @@ def resume(request: Request, watch: Watch) -> Result:
         if found.unwinding is not None:
             return _unwind(opened, [], found.unwinding)
         run.take_up([])
-        done = _settle(opened)
+        done, doubtful = _settle(opened)
         begun = found.begun
         rules = Rules(begun.on_conflict, max(1, request.jobs))
         only = frozenset(run.graph.by_id[name] for name in begun.only) if begun.only else None
-        return execute(run, rules, keep_failed=begun.keep_failed, done=done, only=only)
+        return execute(run, rules, keep_failed=begun.keep_failed, done=done, doubtful=doubtful, only=only)
 
 
 def rollback(request: Request, watch: Watch) -> Result:
@@ -155,6 +157,12 @@ def reopen(request: Request, watch: Watch, info: RunInfo, resources: ExitStack, 
         admitted=admitted.admissions,
     )
     run.info = info
+    if info.verb == "elevated" and trusted:
+        raise BadInput.of(
+            f"{info.run_id} is the privileged half of a run", next="resume that run, as the user that it belongs to"
+        )
+    verb: Opens = "resume" if trusted else "rollback"
+    elevate(run, msgspec.structs.replace(again, elevate=info.elevate), verb, admitted, resources)
     found = replay(read_journal(f"{directory}/journal"), graph, f"{directory}/journal")
     if found.ended is not None and trusted:
         raise BadInput.of(f"{info.run_id} has ended ({found.ended})", next="plan receipts shows it")
@@ -169,8 +177,9 @@ def reopen(request: Request, watch: Watch, info: RunInfo, resources: ExitStack, 
     return Reopened(run, found, run.make_host(RealHost), window)
 
 
-def _settle(opened: Reopened) -> frozenset[tuple[int, Scope]]:
-    """Take back what is in doubt; the nodes that need not be done again.
+def _settle(opened: Reopened) -> tuple[frozenset[tuple[int, Scope]], frozenset[tuple[int, Scope]]]:
+    """Take back what is in doubt; the nodes that need not be done again, and those that may have been done, because
+    their effect is outside of files and their intent stands.
 
     After a mere kill, whatever the journal calls finished is finished. After a power loss only completed
     phases are: the files of a later node may be torn, so its intent is taken back and it is done again.
@@ -209,7 +218,8 @@ def _settle(opened: Reopened) -> frozenset[tuple[int, Scope]]:
     for key in redo:
         run.ledger.nodes.pop(key, None)
     run.ledger.rollback.clear()
-    return frozenset(done)
+    kept = {(i.node, i.scope) for i in found.stack.part(0, found.unfinished).entries if isinstance(i, Intent)}
+    return frozenset(done), frozenset(kept)
 
 
 def _compensator(opened: Reopened) -> Executor:

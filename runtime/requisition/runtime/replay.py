@@ -44,9 +44,9 @@ class Replay(Struct):
         runs: dict[tuple[int, Scope], NodeRun] = {}
         for entry in self.stack.entries:
             if isinstance(entry, Intent) and (entry.node, entry.scope) in self.finished:
-                left = tuple(c.expect for c in entry.files)
                 key = (entry.node, entry.scope)
-                before = runs[key].left if key in runs else ()
+                left = tuple(c.expect for c in entry.files)
+                before = runs[key].left if key in runs else self.finished[key].left
                 runs[key] = NodeRun(entry.node, "done", entry.scope, "before the run was cut off", left=before + left)
         return runs
 

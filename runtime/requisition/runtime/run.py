@@ -13,14 +13,14 @@ from contextlib import ExitStack
 from datetime import UTC, datetime
 from functools import cached_property
 from itertools import takewhile
-from typing import Self, TypeVar
+from typing import Literal, Protocol, Self, TypeVar
 
 import msgspec
 from msgspec import Struct
 
 from requisition.runtime.frames import Event, Request
 from requisition.runtime.hooks import load_hooks
-from requisition.runtime.host import Known, RealHost
+from requisition.runtime.host import RealHost
 from requisition.runtime.hydrate import Hydrated
 from requisition.runtime.inputs import Inputs
 from requisition.runtime.journal import Begun, Ended, Journal, Record, Resumed
@@ -30,24 +30,29 @@ from requisition.runtime.machine import boot_id, facts, hostname, platform_of_ma
 from requisition.runtime.recall import Recall
 from requisition.runtime.receipts import Trace, read_trace, write_receipt
 from requisition.runtime.root import TargetRoot
+from requisition.runtime.sight import Known
 from requisition.runtime.state import RootState, advance, without_run
 from requisition.runtime.store import UndoStore
 from requisition.runtime.unwind import RecoveryStack
 from requisition.runtime.values import Values
 from requisition.schemas.diagnostic import BadInput
-from requisition.schemas.receipt import RECEIPT_VERSION, Admission, Outcome, Receipt, RunState
+from requisition.schemas.receipt import RECEIPT_VERSION, Admission, OtherHalf, Outcome, Receipt, RunState
 from requisition.schemas.version import TOOL
 
 H = TypeVar("H", bound=RealHost)
 
 
 class Watch(Struct, frozen=True):
-    """The outside of a run: where events go, what time it is, whether to stop. Passed in, never global."""
+    """The outside of a run: where events go, what time it is, whether to stop. Passed in, never global.
+
+    `leave`: whether a run that was stopped is left as it stands, as if it had been cut off.
+    """
 
     emit: Callable[[Event], None]
     clock: Callable[[], int]
     now: Callable[[], datetime]
     cancelled: Callable[[], bool]
+    leave: Callable[[], bool] = lambda: False
 
 
 class RunInfo(Struct, frozen=True, omit_defaults=True):
@@ -66,6 +71,7 @@ class RunInfo(Struct, frozen=True, omit_defaults=True):
     outcome: str = ""
     receipt: str = ""
     summary: dict[str, int] = {}
+    elevate: Literal["", "sudo"] = ""
 
 
 class Ground(Struct):
@@ -91,6 +97,14 @@ class Ground(Struct):
         store = UndoStore(state.store)
         resources.callback(store.close)
         return cls(state, root, RootState(state.root(target_root), target_root), store)
+
+
+class OtherSide(Protocol):
+    """The privileged half of a run, as its end needs it."""
+
+    def end(self, state: RunState, outcome: Outcome, message: str) -> OtherHalf | None:
+        """Close it; its receipt, None when it did nothing."""
+        ...
 
 
 class Run:
@@ -129,6 +143,7 @@ class Run:
         self._recall = Recall()
         self._journal: Journal | None = None
         self.info: RunInfo | None = None
+        self.half: OtherSide | None = None
         resources.callback(inputs.close)
 
     def make_host(self, kind: type[H]) -> H:
@@ -151,6 +166,11 @@ class Run:
     def _known(self) -> dict[str, Known]:
         return self.ground.view.known()
 
+    def held_by_others(self) -> frozenset[str]:
+        """Resources that are no files, and that other packages of this target root hold."""
+        mine, entries = self.graph.order.context.package, self.ground.view.entries
+        return frozenset(path for path, e in entries.items() if e.left.kind == "token" and e.package != mine)
+
     @property
     def journal(self) -> Journal:
         """The open journal. Raises ValueError before `begin` or `take_up`."""
@@ -160,7 +180,7 @@ class Run:
 
     # beginning -----------------------------------------------------------------------------------
 
-    def begin(self, request: Request, source_root: str) -> None:
+    def begin(self, request: Request, source_root: str, verb: str = "") -> None:
         """Make durable that this run exists, what it runs, and that this serial was accepted. `run.json` comes
         before the journal, so that whatever has a journal is found."""
         order = self.graph.order
@@ -170,13 +190,14 @@ class Run:
         _sync_file(copy)
         self.info = RunInfo(
             self.run_id,
-            request.verb,
+            verb or request.verb,
             order.context.package,
             order.name,
             self.checksum,
             self.ground.root.path,
             source_root,
             self.started,
+            elevate=request.elevate,
         )
         write_durably(f"{self.directory}/run.json", msgspec.json.encode(self.info))
         self._open_journal()
@@ -333,6 +354,7 @@ class Run:
             message,
             self.ground.view.head.last_receipt,
             rolls_back,
+            self.half.end(state, outcome, message) if self.half is not None else None,
         )
 
 

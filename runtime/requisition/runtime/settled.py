@@ -4,9 +4,9 @@ That takes one `lstat` a path to know. No action is loaded and nothing is bound:
 bound and run here before. Whatever is in doubt goes the long way, by `preflight`.
 """
 
-from requisition.runtime.host import untouched
 from requisition.runtime.hydrate import Hydrated
 from requisition.runtime.root import TargetRoot
+from requisition.runtime.sight import untouched
 from requisition.runtime.state import RootState
 from requisition.schemas.document import Order
 from requisition.schemas.receipt import NodeRun

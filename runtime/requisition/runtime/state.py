@@ -11,9 +11,9 @@ from collections.abc import Iterable, Mapping
 import msgspec
 from msgspec import Struct
 
-from requisition.runtime.host import NEVER, Known, Signature, changed_at
 from requisition.runtime.layout import write_durably
 from requisition.runtime.receipts import Trace
+from requisition.runtime.sight import NEVER, Known, Signature, changed_at
 from requisition.schemas.diagnostic import BadInput
 from requisition.schemas.receipt import Left, Receipt
 

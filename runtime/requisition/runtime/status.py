@@ -9,13 +9,14 @@ from requisition.runtime.admission import readmit
 from requisition.runtime.apply import prospect_diff
 from requisition.runtime.diffs import difference
 from requisition.runtime.frames import Request, Result
-from requisition.runtime.host import RealHost, describe
+from requisition.runtime.host import RealHost
 from requisition.runtime.hydrate import hydrate
 from requisition.runtime.inputs import Inputs
 from requisition.runtime.layout import StateDir
 from requisition.runtime.preflight import PreflightHost, observe
 from requisition.runtime.registry import Registry
 from requisition.runtime.run import Ground, Run, Watch, read_info, run_order
+from requisition.runtime.sight import describe
 from requisition.runtime.state import Entry
 from requisition.schemas.diagnostic import Failure
 from requisition.stdlib.action import ActionError, Change

@@ -5,7 +5,7 @@ every completed phase that has a compensation. A failed undo is recorded and the
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from msgspec import Struct
 
@@ -20,6 +20,7 @@ from requisition.stdlib.action import ActionError, NotCompensable, UndoConflict
 
 GROUP = 512
 UndoStatus = Literal["done", "failed", "not_compensable"]
+Told = Callable[[int, tuple[int, ...], UndoStatus, str], None]
 
 
 class PhaseMark(Struct, frozen=True):
@@ -84,7 +85,9 @@ class Unwinder:
         *,
         crash: CrashWindow | None = None,
         compensate: Callable[[str], None] | None = None,
+        told: Told | None = None,
     ) -> None:
+        self._told = told or ledger.taken_back
         self._graph = graph
         self._host = host
         self._journal = journal
@@ -100,41 +103,79 @@ class Unwinder:
         """Take back every entry above `down_to` that was not yet; True when no undo failed. What cannot be
         undone at all is reported, and is no failure of the unwind."""
         stack, clean, pending = self._stack, True, 0
-        for at in range(len(stack.entries) - 1, down_to - 1, -1):
-            entry, position = stack.entries[at], stack.positions[at]
-            if isinstance(entry, PhaseMark):
-                clean = self._run_compensation(entry) and clean
+        for part in self._parts(down_to):
+            if isinstance(part, PhaseMark):
+                clean = self._run_compensation(part) and clean
                 continue
-            if position in stack.undone or position not in stack.begun:
-                continue
-            status = self._undo(entry)
-            clean = clean and status != "failed"
-            stack.undone.add(position)
-            self._record(Undone(position, status))
-            pending += 1
-            if pending >= GROUP or any(path in self._twice for path in entry.paths()):
-                self._settle()
-                pending = 0
+            together = self._undo_many([entry for entry, _ in part])
+            for entry, position in part:
+                status = self._undo(entry, effects=not together)
+                clean = clean and status != "failed"
+                stack.undone.add(position)
+                self._record(Undone(position, status))
+                pending += 1
+                if pending >= GROUP or any(path in self._twice for path in entry.paths()):
+                    self._settle()
+                    pending = 0
         self._settle()
         return clean
 
-    def _undo(self, intent: Intent) -> UndoStatus:
+    def _parts(self, down_to: int) -> Iterator[PhaseMark | list[tuple[Intent, int]]]:
+        """What is to be taken back, last first: marks, and intents with their positions; those of one batched
+        action that follow each other as one part."""
+        stack = self._stack
+        part: list[tuple[Intent, int]] = []
+        for at in range(len(stack.entries) - 1, down_to - 1, -1):
+            entry, position = stack.entries[at], stack.positions[at]
+            if isinstance(entry, PhaseMark):
+                if part:
+                    yield part
+                    part = []
+                yield entry
+            elif position not in stack.undone and position in stack.begun:
+                if part and not self._goes_with(part[0][0], entry):
+                    yield part
+                    part = []
+                part.append((entry, position))
+        if part:
+            yield part
+
+    def _goes_with(self, one: Intent, other: Intent) -> bool:
+        action = self._graph.bound[one.node].action
+        return action is not None and action.spec.batched and action is self._graph.bound[other.node].action
+
+    def _undo_many(self, part: list[Intent]) -> bool:
+        """Take back the effects of a whole part; False when that has to be done one by one."""
+        action: Any = self._graph.bound[part[0].node].action
+        undos = [intent.undo for intent in part if intent.undo is not None]
+        if len(undos) < 2 or action is None or not action.spec.batched:
+            return False
+        self._host.forget_answers()
+        try:
+            action.undo_many(self._host, undos)
+        except (NotCompensable, UndoConflict, ActionError, OSError, Failed):
+            return False  # each is tried again by itself, and tells what is in its way
+        finally:
+            self._host.forget_answers()
+        return True
+
+    def _undo(self, intent: Intent, *, effects: bool = True) -> UndoStatus:
         status: UndoStatus = "done"
         message = ""
         try:
-            self._undo_effects(intent)
+            self._undo_effects(intent, effects=effects)
         except NotCompensable as error:
             status, message = "not_compensable", str(error)
         except (UndoConflict, ActionError, OSError, Failed) as error:
             status, message = "failed", str(error)
-        self._ledger.taken_back(intent.node, intent.scope, status, message)
+        self._told(intent.node, intent.scope, status, message)
         if status != "done":
             self._ledger.problems.append(self._problem(intent, status, message))
         return status
 
-    def _undo_effects(self, intent: Intent) -> None:
+    def _undo_effects(self, intent: Intent, *, effects: bool) -> None:
         action = self._graph.bound[intent.node].action
-        if intent.undo is not None and action is not None:
+        if effects and intent.undo is not None and action is not None:
             self._host.forget_answers()
             try:
                 action.undo(self._host, intent.undo)

@@ -38,6 +38,7 @@ class Values:
         self._outputs: dict[tuple[int, Scope], Mapping[str, Any]] = {}
         self._items: dict[tuple[str, Scope], Any] = {}
         self._skipped: set[tuple[int, Scope]] = set()
+        self._closed: set[tuple[int, Scope]] = set()
 
     def set_outputs(self, node: int, scope: Scope, outputs: Mapping[str, Any]) -> None:
         """Record what a node produced."""
@@ -46,6 +47,20 @@ class Values:
     def set_skipped(self, node: int, scope: Scope) -> None:
         """Record that a node will produce nothing."""
         self._skipped.add((node, scope))
+
+    def close(self, node: int, scope: Scope) -> None:
+        """Record that a node, and whatever waits for it, is not to be done."""
+        self._skipped.add((node, scope))
+        self._closed.add((node, scope))
+
+    def closed_gate(self, node: Node, scope: Scope) -> str:
+        """A node that this one waits for and that is closed; empty when there is none."""
+        if self._closed:
+            for need in node.needs:
+                index = self._by_id[need]
+                if any((index, scope[:depth]) in self._closed for depth in range(len(scope) + 1)):
+                    return need
+        return ""
 
     def set_item(self, gather: str, scope: Scope, item: Any) -> None:
         """Record the item that a gather's body works on in a scope."""

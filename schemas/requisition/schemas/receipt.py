@@ -95,11 +95,18 @@ class Admission(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=T
     role: str = ""
 
 
+class OtherHalf(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """The privileged half of a run: its run id in root's state directory, and the checksum of its receipt there."""
+
+    run_id: str
+    receipt: str
+
+
 class Receipt(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """What a run did. `nodes` holds one entry a node (several for a gather's body), in order of nodes.
 
     `previous` is the checksum of the receipt that described this target root before; `rolls_back` the
-    run that this one took back (its nodes are then that run's, undone).
+    run that this one took back (its nodes are then that run's, undone); `elevated` what root did of it.
     """
 
     version: int
@@ -122,3 +129,4 @@ class Receipt(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tru
     message: str = ""
     previous: str = ""
     rolls_back: str = ""
+    elevated: OtherHalf | None = None

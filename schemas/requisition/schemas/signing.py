@@ -65,6 +65,7 @@ def _check_private(name: str) -> None:
 
 
 def _private(data: bytes, name: str, ask: Ask, *, ssh: bool) -> Any:
+    from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives import serialization
 
     load = serialization.load_ssh_private_key if ssh else serialization.load_pem_private_key
@@ -77,10 +78,16 @@ def _private(data: bytes, name: str, ask: Ask, *, ssh: bool) -> Any:
             if "encrypted" not in str(error).lower():
                 raise
             return load(data, ask(name))
+    except UnsupportedAlgorithm as error:
+        raise _unsupported(name, str(error)) from error
     except (ValueError, TypeError) as error:
         raise CannotSign.of(
             "the private key cannot be opened", where=name, why=str(error), next="check the passphrase"
         ) from error
+
+
+def _unsupported(name: str, why: str) -> CannotSign:
+    return CannotSign.of("this kind of key is not supported", where=name, why=why, next="plan key new makes one")
 
 
 class PemSigner:
@@ -97,8 +104,10 @@ class PemSigner:
                 if _is_pem(self._signer)
                 else keys.from_raw_ed25519(bytes.fromhex(self._signer.public_key.keyval["public"]))
             )
+        except BadInput as failure:
+            raise _unsupported(name, failure.diagnostics[0].why) from failure
         except (LibraryError, ValueError) as error:
-            raise CannotSign.of("this kind of key is not supported", where=name, why=str(error)) from error
+            raise _unsupported(name, str(error)) from error
 
     def sign(self, message: bytes) -> Signature:
         """See Signer."""

@@ -8,8 +8,8 @@ keeps what its own `undo` needs in `Change.undo`, which must be safe to call whe
 How to add an action: CONTRIBUTING.md, "An action in one file".
 """
 
-from collections.abc import Mapping
-from typing import Any, ClassVar, Generic, Protocol, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
 from msgspec import Struct
 
@@ -33,8 +33,20 @@ class Raced(ActionError):
     """The target changed between observation and effect; nothing was destroyed. The runtime observes again."""
 
 
+class SomeFailed(ActionError):
+    """A batch failed because of some of its nodes: `at` are their places in it."""
+
+    def __init__(self, message: str, hint: str = "", at: tuple[int, ...] = ()) -> None:
+        super().__init__(message, hint)
+        self.at = at
+
+
 class Cancelled(ActionError):
     """The run is being stopped."""
+
+
+class GateClosed(Exception):
+    """Raised by `observe`: the node, and every node that waits for it, is not to be done in this run; why."""
 
 
 class NotCompensable(Exception):
@@ -100,6 +112,59 @@ class Action(Protocol[S]):
         ...
 
 
+class Batched(Protocol):
+    """What an action adds that says `batched=True`: its nodes that are ready together are done together.
+
+    The runtime observes each, lets `join` complete their changes, makes all intents durable with one commit, calls
+    `do_many` once and finishes each node by itself. A failure fails all nodes of the batch, or those that
+    `SomeFailed` names; whatever was done by then is taken back by `undo_many`. After a kill each node is in doubt
+    by itself, and either undo must find out what was done.
+    """
+
+    def batch(self, slots: Any) -> str:
+        """Nodes of this action with the same key may be done together: \"apt\"."""
+        ...
+
+    def join(self, host: Host, work: Sequence[tuple[Any, Change]]) -> Sequence[Change]:
+        """The changes, completed with what only shows when they are seen together; changes nothing."""
+        ...
+
+    def do_many(self, host: Host, work: Sequence[tuple[Any, Change]]) -> Sequence[Done]:
+        """Make all the changes; what each node has done."""
+        ...
+
+    def undo_many(self, host: Host, undos: Sequence[Any]) -> None:
+        """Take back several nodes of this action, whatever their key, the last one first. When it raises, the
+        runtime takes them back one by one, so that each is told by itself."""
+        ...
+
+
+class Asked(NamedTuple):
+    """What one node asks for, and where that was written."""
+
+    node: str
+    where: str
+    action: str
+    slots: Any
+
+
+class Quarrel(NamedTuple):
+    """Nodes that cannot all have what they ask for; told at the place of the node `at`."""
+
+    at: int
+    message: str
+    hint: str = ""
+
+
+class Judging(Protocol):
+    """What actions add that share a `family`: their nodes are judged together, before anything is touched."""
+
+    def judge(self, asked: Sequence[Asked]) -> tuple[Sequence[Any], Sequence[Quarrel]]:
+        """Slots of all nodes of the family whose slots are known, as agreed between them, and what they cannot
+        agree on. Pure, and the same when judged again: a resumed run asks anew."""
+        ...
+
+
 class BaseAction(Generic[S]):
     """Defaults for actions: files only, nothing of its own to undo."""
 
@@ -133,6 +198,9 @@ def action(
     compensable: bool = True,
     blocking: bool = False,
     repeatable: bool = False,
+    batched: bool = False,
+    family: str = "",
+    ephemeral: str = "",
 ) -> Any:
     """Class decorator: builds `spec` from the class's docstring and its `slots` Struct."""
 
@@ -146,6 +214,9 @@ def action(
             compensable=compensable,
             blocking=blocking,
             repeatable=repeatable,
+            batched=batched,
+            family=family,
+            ephemeral=ephemeral,
         )
         return cls
 

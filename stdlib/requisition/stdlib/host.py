@@ -226,6 +226,10 @@ class Host(Protocol):
         effect outside of files. `key` names the question: "dpkg:/"."""
         ...
 
+    def forget_answers(self) -> None:
+        """Ask anew what `recall` keeps: after an effect, within one action."""
+        ...
+
     def now_ms(self) -> int:
         """Monotonic milliseconds."""
         ...

@@ -31,7 +31,8 @@ Effect = Literal[
 
 class Slot(Struct, frozen=True, omit_defaults=True):
     """One input of an action. `claims`: the action makes this path its own (conflicts are found here);
-    `writes`: the action changes this path; `secret`: a `plan.secret` may be given."""
+    `writes`: the action changes this path; `secret`: a `plan.secret` may be given; `only_secret`: nothing but
+    one may, so that the value itself can never stand in an order."""
 
     name: str
     type: SlotType
@@ -41,21 +42,27 @@ class Slot(Struct, frozen=True, omit_defaults=True):
     writes: bool = False
     claims: bool = False
     secret: bool = False
+    only_secret: bool = False
 
 
 class Output(Struct, frozen=True, omit_defaults=True):
-    """One value that other nodes can use; the first output of an action is its default one."""
+    """One value that other nodes can use; the first output of an action is its default one. `secret`: it may
+    stand only where a `plan.secret` may."""
 
     name: str
     type: SlotType
     doc: str
+    secret: bool = False
 
 
 class ActionSpec(Struct, frozen=True, omit_defaults=True):
     """The catalogue entry of an action.
 
     `blocking` actions may take long and run on a worker thread; `repeatable` ones may be polled by
-    `wait_until`; `compensable` is false where the effect cannot be undone by us.
+    `wait_until`; `compensable` is false where the effect cannot be undone by us. Nodes of `batched` actions are
+    done together (`Batched`); those of a `family` are judged together before anything is touched (`Judging`).
+    `ephemeral` names the slot by which a node asks to be done only when one that needs it has something to do,
+    and to be taken back at the end of its phase.
     """
 
     name: str
@@ -66,6 +73,9 @@ class ActionSpec(Struct, frozen=True, omit_defaults=True):
     compensable: bool = True
     blocking: bool = False
     repeatable: bool = False
+    batched: bool = False
+    family: str = ""
+    ephemeral: str = ""
     since: str = "0.1"
 
     def slot(self, name: str) -> Slot | None:
@@ -80,9 +90,12 @@ def slot(
     writes: bool = False,
     claims: bool = False,
     secret: bool = False,
+    only_secret: bool = False,
 ) -> Meta:
     """Annotation of a slot field: `path: Annotated[str, slot("path", "where it goes", claims=True)]`."""
-    extra = {"type": type, "writes": writes or claims, "claims": claims, "secret": secret}
+    extra = {"type": type, "writes": writes or claims, "claims": claims, "secret": secret or only_secret}
+    if only_secret:
+        extra["only_secret"] = True
     return Meta(description=doc, extra=extra)
 
 

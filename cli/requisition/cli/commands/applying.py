@@ -8,18 +8,22 @@ import click
 import msgspec
 
 from requisition.cli.drawing import RunDrawing, counted, summary, tally
-from requisition.cli.output import Output, default_trust
-from requisition.cli.runner import run
+from requisition.cli.host import Host, host_option, only_here
+from requisition.cli.output import Output
+from requisition.cli.runner import all_runs, run
 from requisition.cli.secrets import read_secrets
-from requisition.runtime.frames import EXIT_CODES, Request, Result
+from requisition.runtime.frames import EXIT_CODES, OnDisconnect, Request, Result, Visit
+from requisition.runtime.places import default_trust
 from requisition.schemas.document import CONFLICT_POLICIES
 
 _MANY_JOBS = 4
+_ON_DISCONNECT: dict[str, OnDisconnect] = {"keep": "keep", "resume": "finish", "rollback": "rollback"}
 
 
 @click.command()
 @click.argument("file", type=click.Path(exists=True, dir_okay=False))
 @click.option("--root", help="Target root, for an order that leaves it open.")
+@host_option
 @click.option("--source", type=click.Path(file_okay=False), help="Folder of the package, where its inputs lie.")
 @click.option("--trust", type=click.Path(dir_okay=False), help="Trust policy. [default: the user's trust.yaml]")
 @click.option("--allow-unsigned", is_flag=True, help="Apply without any signature, where no trust policy is.")
@@ -34,8 +38,9 @@ _MANY_JOBS = 4
 )  # fmt: skip
 @click.option(
     "--on-interrupted", type=click.Choice(["keep", "resume", "rollback"]), default="keep", show_default=True,
-    help="What to do first with an earlier run that was cut off.",
+    help="What becomes of a run that is cut off: of an earlier one first, and of this one, should --host lose it.",
 )  # fmt: skip
+@click.option("--elevate", type=click.Choice(["sudo"]), help="How the nodes that need root get it.")
 @click.option("--keep-failed", is_flag=True, help="Leave a failed run as it stands, for inspection.")
 @click.option("--secret", "secrets", multiple=True, metavar="NAME=WHERE", help="A secret: file:PATH, fd:N or prompt.")
 @click.option("--full", is_flag=True, help="Show every node.")
@@ -47,32 +52,40 @@ def apply(output: Output, /, file: str, **options: Any) -> int:
 
     FILE is an order (.yaml or .plan). It is verified against the trust policy before it is parsed, and
     preflighted before anything is touched. On a terminal the plan is shown first, and you are asked.
+    With --host it is sent to that machine with all that it reads, and judged by the trust policy there.
     """
+    host: Host | None = options["host"]
+    only_here(host, {name: options[name] for name in ("trust", "allow_unsigned", "allow_downgrade")})
     request = _request(output, file, options)
     if not options["dry_run"] and not options["yes"] and _person_is_here(output):
-        foreseen = _perform(output, msgspec.structs.replace(request, verb="dry-run"), full=options["full"])
+        foreseen = _perform(output, msgspec.structs.replace(request, verb="dry-run"), host, full=options["full"])
         if foreseen.status == "changes" and not click.confirm("Apply this?", default=False):
             return 1
         if foreseen.status in ("refused", "bad_input", "conflict"):
             return EXIT_CODES[foreseen.status]
-    result = _perform(output, request, full=options["full"])
-    if result.status == "interrupted" and options["on_interrupted"] != "keep" and not result.run_id:
+    result = _perform(output, request, host, full=options["full"])
+    if _met_another(result) and options["on_interrupted"] != "keep":
         earlier = msgspec.structs.replace(request, verb=options["on_interrupted"], order_path="", only=None)
-        first = _perform(output, earlier, full=options["full"])
+        first = _perform(output, earlier, host, full=options["full"])
         if first.status != "done":
             return EXIT_CODES[first.status]
-        result = _perform(output, request, full=options["full"])
+        result = _perform(output, request, host, full=options["full"])
     return _code(result, detailed=options["detailed_exitcode"])
+
+
+def _met_another(result: Result) -> bool:
+    """Whether nothing was begun because an earlier run was cut off."""
+    return result.status == "interrupted" and not result.run_id and not result.data.get("lost")
 
 
 def _person_is_here(output: Output) -> bool:
     return not output.as_json and sys.stdin.isatty() and sys.stdout.isatty()
 
 
-def _perform(output: Output, request: Request, *, full: bool) -> Result:
+def _perform(output: Output, request: Request, host: Host | None, *, full: bool) -> Result:
     """Ask the runtime, and draw its answer to the end."""
     drawing = RunDrawing(output, full=full)
-    result = run(request, drawing)
+    result = run(request, drawing, host)
     summary(result, output, drawing.finish())
     return result
 
@@ -88,11 +101,13 @@ def _request(output: Output, file: str, options: dict[str, Any]) -> Request:
         allow_unsigned=options["allow_unsigned"],
         allow_downgrade=options["allow_downgrade"],
         on_conflict=options["on_conflict"],
+        elevate=options["elevate"] or "",
         keep_failed=options["keep_failed"],
         diff=options["show_diff"],
         jobs=options["jobs"],
         only=tuple(options["only"]) or None,
         secrets=read_secrets(options["secrets"]),
+        visit=Visit(on_disconnect=_ON_DISCONNECT[options["on_interrupted"]]) if options["host"] else None,
     )
 
 
@@ -103,25 +118,31 @@ def _code(result: Result, *, detailed: bool) -> int:
 
 @click.command()
 @click.option("--root", help="Target root. [default: every one that was applied to]")
+@host_option
 @click.option("--diff", "show_diff", is_flag=True, help="Show diffs, where the inputs are still at hand.")
 @click.option("--detailed-exitcode", is_flag=True, help="Exit 2 when something differs.")
 @click.pass_obj
-def status(output: Output, /, root: str | None, *, show_diff: bool, detailed_exitcode: bool) -> int:
+def status(output: Output, /, root: str | None, host: Host | None, *, show_diff: bool, detailed_exitcode: bool) -> int:
     """Show what differs from what was applied: changed, missing, extra."""
-    roots = [os.path.abspath(root)] if root else _known_roots(output)
+    if root:
+        roots = [root if host else os.path.abspath(root)]
+    else:  # in the order of their first runs
+        roots = list(dict.fromkeys(info.target_root for info in all_runs(output, host)))
     if not roots:
         output.say("nothing was applied yet")
     code = 0
     for target in roots:
-        found = _status_of(output, target, show_diff=show_diff)
+        request = Request(verb="status", state_dir=output.state_dir, target_root=target, diff=show_diff)
+        found = _status_of(output, request, host)
         code = max(code, _code(found, detailed=detailed_exitcode))
     return code
 
 
-def _status_of(output: Output, root: str, *, show_diff: bool) -> Result:
+def _status_of(output: Output, request: Request, host: Host | None) -> Result:
     drawing = RunDrawing(output)
-    result = run(Request(verb="status", state_dir=output.state_dir, target_root=root, diff=show_diff), drawing)
+    result = run(request, drawing, host)
     drawing.finish()
+    root = request.target_root
     if output.as_json or result.status not in ("done", "changes"):
         summary(result, output)
     elif result.status == "done":
@@ -131,10 +152,3 @@ def _status_of(output: Output, root: str, *, show_diff: bool) -> Result:
     else:
         output.result(f"{output.style('~', 'warn')} {output.style(root, 'path')}: {tally(result.summary)}")
     return result
-
-
-def _known_roots(output: Output) -> list[str]:
-    """Every target root that a run of this state directory went to, in the order of their first runs."""
-    from requisition.cli.past import runs
-
-    return list(dict.fromkeys(info.target_root for info in runs(output.state_dir)))

@@ -8,7 +8,8 @@ from typing import NamedTuple
 import click
 import msgspec
 
-from requisition.cli.output import Output, config_dir, default_trust
+from requisition.cli.output import Output
+from requisition.runtime.places import config_dir, default_trust
 from requisition.schemas.diagnostic import BadInput
 from requisition.stdlib.spec import ActionSpec
 
@@ -105,8 +106,8 @@ def doctor(output: Output, /) -> int:
 
 
 def _checks(output: Output) -> list[Check]:
-    from requisition.cli.past import runs
     from requisition.runtime.machine import platform_of_machine
+    from requisition.runtime.past import runs
 
     here = platform_of_machine()
     state = output.state_dir

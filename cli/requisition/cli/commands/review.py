@@ -78,6 +78,8 @@ def _receipt(output: Output, receipt: Receipt) -> None:
     state = output.style(receipt.state.replace("_", " "), style)
     output.result(f"  {state}, {receipt.outcome}: {tally(receipt.summary)}")
     output.result(f"  run {receipt.run_id} on {receipt.host}, {receipt.started} to {receipt.finished}")
+    if receipt.elevated is not None:
+        output.result(f"  as root: run {receipt.elevated.run_id}, receipt {receipt.elevated.receipt}")
     for one in receipt.admitted:
         output.result(f"  admitted on the signature of {one.signer or one.keyid}")
 

@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 import click
 import msgspec
 
-from requisition.cli.output import Output, default_trust, key_dir
+from requisition.cli.output import Output, key_dir
+from requisition.runtime.places import default_trust
 from requisition.schemas.diagnostic import BadInput
 
 

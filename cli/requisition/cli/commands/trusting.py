@@ -6,7 +6,8 @@ from typing import Any
 import click
 import msgspec
 
-from requisition.cli.output import Output, config_dir, key_dir
+from requisition.cli.output import Output, key_dir
+from requisition.runtime.places import config_dir
 from requisition.schemas.diagnostic import BadInput
 
 
