@@ -28,11 +28,11 @@ from requisition.runtime.halves import (
     read_answer,
 )
 from requisition.runtime.journal import Intent, read_journal
-from requisition.runtime.receipts import read_receipt
 from requisition.schemas import orderfile
 from requisition.schemas.receipt import OtherHalf
 from support import aptroot, elevated
 from support.process import parse
+from support.receipts import read_receipt
 
 pytestmark = elevated.skip_without()
 

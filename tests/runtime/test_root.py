@@ -64,13 +64,26 @@ def test_a_link_planted_by_another_user_is_not_followed(root, tmp_path):
         root.parent("/planted/x")
 
 
-def test_more_directories_than_descriptors_are_walked(root, tmp_path):
-    for number in range(700):
-        (tmp_path / f"root/d{number}").mkdir()
-        (tmp_path / f"root/d{number}/x").write_text("")
-    for number in range(700):
-        assert inode(root, f"/d{number}/x") > 0
-    assert len(root.kept) <= 512
+def test_more_directories_than_descriptors_are_walked(root, tmp_path, monkeypatch):
+    for number in range(100):
+        (tmp_path / f"root/d{number}/inner").mkdir(parents=True)
+        (tmp_path / f"root/d{number}/inner/x").write_text("")
+    monkeypatch.setattr("requisition.runtime.root.MAX_OPEN", 50)
+    few = TargetRoot(root.path)
+    for number in range(100):
+        assert inode(few, f"/d{number}/inner/x") > 0
+        assert len(few.kept) <= 51  # and a parent on the way
+    few.close()
+
+
+def test_what_is_kept_below_a_forgotten_directory_is_forgotten_with_it(root, tmp_path):
+    (tmp_path / "root/d/inner").mkdir(parents=True)
+    (tmp_path / "root/d2").mkdir()
+    root.parent("/d/inner/x")
+    root.parent("/d2/x")
+    root.forget("/d")
+    assert {"/d", "/d/inner"}.isdisjoint(root.kept)
+    assert "/d2" in root.kept
 
 
 def test_a_forgotten_directory_is_opened_anew(root, tmp_path):

@@ -4,10 +4,10 @@ import os
 
 import pytest
 
-from requisition.runtime.receipts import read_receipt
 from requisition.schemas.document import Secret
 from support.orders import OrderBuilder
 from support.process import request
+from support.receipts import read_receipt
 from support.session import ask
 from support.trees import snapshot
 

@@ -8,7 +8,6 @@ import pytest
 from requisition.runtime import unwind
 from requisition.runtime.host import RealHost
 from requisition.runtime.journal import Compensated, Journal, Undone, read_journal
-from requisition.runtime.receipts import read_receipt
 from requisition.schemas.document import Phase
 from requisition.schemas.receipt import Left
 from requisition.stdlib.action import ActionError
@@ -16,6 +15,7 @@ from requisition.stdlib.host import ABSENT, FileChange, Move
 from requisition.stdlib.providers.shell import Exec
 from support.orders import OrderBuilder
 from support.process import request
+from support.receipts import read_receipt
 from support.session import ask
 from support.trees import build, snapshot
 

@@ -33,7 +33,7 @@ from requisition.runtime.frames import (
     read_request,
     write_frame,
 )
-from requisition.runtime.linux import forbid_core_dumps
+from requisition.runtime.linux import forbid_core_dumps, return_large_buffers
 from requisition.runtime.places import default_state
 from requisition.runtime.run import Watch
 from requisition.schemas.diagnostic import (
@@ -190,11 +190,12 @@ def _verb(request: Request, watch: Watch) -> Result:
 
 
 def _prepare_process() -> None:
-    """Exact modes, no core dumps, as many descriptors as allowed, no death by a closed pipe. Documents hold no
-    cycles, so the collector need not walk through them again and again while they grow."""
+    """Exact modes, no core dumps, large buffers given back, as many descriptors as allowed, no death by a closed
+    pipe. Documents hold no cycles, so the collector need not walk through them again and again while they grow."""
     gc.set_threshold(200_000, 50, 50)
     os.umask(0)
     forbid_core_dumps()
+    return_large_buffers()
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)

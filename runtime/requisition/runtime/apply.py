@@ -16,7 +16,7 @@ from requisition.runtime.layout import StateDir, new_run_id
 from requisition.runtime.lock import Holder, hold
 from requisition.runtime.preflight import PreflightHost, Prospect, Report, preflight
 from requisition.runtime.registry import Registry
-from requisition.runtime.run import Ground, Run, Unaltered, Watch, stamp
+from requisition.runtime.run import Ground, Run, Watch, stamp
 from requisition.runtime.settled import standing, unbound
 from requisition.schemas.diagnostic import BadInput, Conflicted, Diagnostic, Interrupted
 from requisition.schemas.document import Order
@@ -40,8 +40,7 @@ def apply(request: Request, watch: Watch) -> Result:
             stands = standing(admitted.order, admitted.checksum, ground.view, ground.root)
             if stands is not None:
                 run = _open(unbound(admitted.order), request, admitted, ground, watch, resources)
-                return _as_it_stands(run, request, stands, admitted.order_bytes)
-        admitted.order_bytes = b""  # of no more use: a run needs the room
+                return _as_it_stands(run, request, stands)
         graph = hydrate(admitted.order, Registry())
         _check_secrets(graph.order, request)
         run = _open(graph, request, admitted, ground, watch, resources)
@@ -70,20 +69,21 @@ def _open(
         resources,
         run_id=new_run_id(watch.now()),
         checksum=admitted.checksum,
+        order_bytes=admitted.order_bytes,
         inputs=Inputs(admitted.order.inputs, admitted.source_root, admitted.blobs),
         secrets=request.secrets,
         admitted=admitted.admissions,
     )
 
 
-def _as_it_stands(run: Run, request: Request, stands: tuple[NodeRun, ...], order_bytes: bytes) -> Result:
+def _as_it_stands(run: Run, request: Request, stands: tuple[NodeRun, ...]) -> Result:
     """Nothing to do, and known without a closer look."""
     counts = {"change": 0, "unchanged": len(stands), "unknown": 0}
     _announce_plan(run, counts)
     if request.verb == "dry-run":
         return Result(status="done", summary=counts)
     run.ledger.nodes.update({(node.node, ()): node for node in stands})
-    return conclude(run, "executed", Ending("complete"), Unaltered(order_bytes))
+    return conclude(run, "executed", Ending("complete"), stands=True)
 
 
 def hold_root(ground: Ground, request: Request, watch: Watch) -> AbstractContextManager[None]:

@@ -11,7 +11,7 @@ from requisition.runtime.host import RealHost
 from requisition.runtime.journal import Unwinding
 from requisition.runtime.preflight import Prospect
 from requisition.runtime.restore import CrashWindow
-from requisition.runtime.run import Run, Unaltered
+from requisition.runtime.run import Run
 from requisition.runtime.unwind import Unwinder
 from requisition.schemas.diagnostic import Diagnostic, Failure, Interrupted
 from requisition.schemas.receipt import Outcome, RunState
@@ -120,9 +120,9 @@ def take_all_back(
     return unwinder.unwind()
 
 
-def conclude(run: Run, state: RunState, ending: Ending, unaltered: Unaltered | None = None) -> Result:
+def conclude(run: Run, state: RunState, ending: Ending, *, stands: bool = False) -> Result:
     """The receipt, and the result frame that tells of it."""
-    receipt, path = run.finish(state, ending.outcome, ending.message, unaltered=unaltered)
+    receipt, path = run.finish(state, ending.outcome, ending.message, stands=stands)
     return Result(
         status="done" if ending.good else "failed",
         run_id=run.run_id,

@@ -1,8 +1,9 @@
-"""The three system calls that Python's os module lacks: renameat2, syncfs, prctl(PR_SET_DUMPABLE)."""
+"""What Python's os module lacks: renameat2, syncfs, prctl(PR_SET_DUMPABLE), mallopt(M_MMAP_THRESHOLD)."""
 
 import ctypes
 import errno
 import os
+from contextlib import suppress
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _renameat2 = _libc.renameat2
@@ -12,6 +13,7 @@ _syncfs.argtypes = (ctypes.c_int,)
 
 _RENAME_NOREPLACE = 1
 _PR_SET_DUMPABLE = 4
+_M_MMAP_THRESHOLD = -3
 _WITHOUT_NOREPLACE = (errno.EINVAL, errno.ENOSYS)
 
 
@@ -39,3 +41,10 @@ def syncfs(fd: int) -> None:
 def forbid_core_dumps() -> None:
     """No core file and no ptrace by the same user: secrets pass through this process."""
     _libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
+def return_large_buffers() -> None:
+    """Memory of a document's bytes goes back to the system when they are dropped. By itself glibc would raise the
+    threshold with the first such buffer and keep all later ones in its heap (mallopt(3)); others have no mallopt."""
+    with suppress(AttributeError):
+        _libc.mallopt(_M_MMAP_THRESHOLD, 1 << 20)

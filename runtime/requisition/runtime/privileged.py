@@ -173,6 +173,7 @@ def _new_run(
         resources,
         run_id=run_id,
         checksum=admitted.checksum,
+        order_bytes=admitted.order_bytes,
         inputs=Inputs(admitted.order.inputs, None, admitted.blobs),
         secrets=opening.secrets,
         admitted=admitted.admissions,

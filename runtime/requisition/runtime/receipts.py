@@ -1,4 +1,4 @@
-"""Receipts on disk: written once, signed with this host's key, read back verified.
+"""Receipts on disk: written once, signed with this host's key, read back for what they left.
 
 The host key is Ed25519, made at the first receipt and kept beside the state, 0600. It proves that a
 receipt was written on this host, not that anyone approved it.
@@ -7,37 +7,71 @@ receipt was written on this host, not that anyone approved it.
 import os
 
 import msgspec
+from msgspec import Struct
 
 from requisition.runtime.layout import write_durably
 from requisition.schemas import canonical, envelope, orderfile
 from requisition.schemas.diagnostic import BadInput
 from requisition.schemas.envelope import Signature
-from requisition.schemas.receipt import Receipt
+from requisition.schemas.receipt import NodeRun, Receipt
 
 
 def write_receipt(path: str, receipt: Receipt, key_path: str, order_bytes: bytes = b"") -> str:
     """Write and sign; returns the checksum. `order_bytes`: the canonical bytes of its order, where at hand."""
     if order_bytes:
         rest: Receipt = msgspec.structs.replace(receipt, order=None)
-        sealed = orderfile.Sealed("receipt", canonical.encode_with(rest, "order", order_bytes))
+        payload = canonical.encode_with(rest, "order", order_bytes)
     else:
-        sealed = orderfile.seal(receipt)
-    message = envelope.pae(sealed.payload_type, sealed.payload)
-    signature = sign_as_host(message, key_path)
-    signed = orderfile.Sealed(sealed.kind, sealed.payload, (signature,))
+        payload = canonical.encode(receipt)
+    signature = sign_as_host(envelope.pae(envelope.RECEIPT_TYPE, payload), key_path)
+    signed = orderfile.Sealed("receipt", payload, (signature,))
     orderfile.write(path, signed)
     os.chmod(path, 0o600)
     return orderfile.checksum_of(signed, receipt)
 
 
-def read_receipt(path: str) -> Receipt:
-    """A receipt of this state directory. Raises BadInput when it is not one."""
+class TracedNode(Struct, frozen=True, gc=False):
+    """Of a node in a receipt's order: who it was."""
+
+    id: str
+    action: str
+
+
+class TracedContext(Struct, frozen=True):
+    """Of an order's context: whose it was."""
+
+    package: str
+
+
+class TracedOrder(Struct, frozen=True):
+    """Of the order in a receipt: who its nodes were."""
+
+    context: TracedContext
+    nodes: tuple[TracedNode, ...] = ()
+
+
+class Trace(Struct, frozen=True):
+    """What of a receipt says how paths were left. An order's slots and inputs are most of a receipt, and are
+    not read for it."""
+
+    run_id: str
+    order: TracedOrder
+    nodes: tuple[NodeRun, ...] = ()
+
+
+_traces = msgspec.json.Decoder(Trace)
+
+
+def read_trace(path: str) -> Trace:
+    """Of a receipt of this state directory. Raises BadInput when it is not one."""
     sealed = orderfile.read(path)
     sealed.close()
-    document = orderfile.decode(sealed)
-    if not isinstance(document, Receipt):
+    if sealed.kind != "receipt":
         raise BadInput.of("this is an order, not a receipt", where=path)
-    return document
+    try:
+        return _traces.decode(sealed.payload)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+        raise BadInput.of("the receipt is damaged", where=path, why=str(error)) from error
 
 
 def sign_as_host(message: bytes, key_path: str) -> Signature:

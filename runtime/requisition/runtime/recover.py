@@ -22,7 +22,7 @@ from requisition.runtime.journal import Intent, Record, Unwinding, read_journal
 from requisition.runtime.layout import StateDir
 from requisition.runtime.machine import boot_id, boot_time_ns
 from requisition.runtime.obstacles import obstacles
-from requisition.runtime.receipts import read_receipt
+from requisition.runtime.receipts import read_trace
 from requisition.runtime.registry import Registry
 from requisition.runtime.replay import Replay, crash_window, replay
 from requisition.runtime.restore import CrashWindow, remove_temporaries
@@ -151,6 +151,7 @@ def reopen(request: Request, watch: Watch, info: RunInfo, resources: ExitStack, 
         resources,
         run_id=info.run_id,
         checksum=admitted.checksum,
+        order_bytes=admitted.order_bytes,
         inputs=Inputs(admitted.order.inputs, admitted.source_root if trusted else None, admitted.blobs),
         secrets=request.secrets,
         admitted=admitted.admissions,
@@ -168,7 +169,7 @@ def reopen(request: Request, watch: Watch, info: RunInfo, resources: ExitStack, 
     run.started = found.begun.started
     run.stack = found.stack
     if found.ended is not None and os.path.exists(f"{directory}/receipt.plan"):
-        earlier = read_receipt(f"{directory}/receipt.plan")
+        earlier = read_trace(f"{directory}/receipt.plan")
         run.ledger.nodes.update({(node.node, node.scope): node for node in earlier.nodes})
     else:
         run.ledger.nodes.update(found.node_runs())

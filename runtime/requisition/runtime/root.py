@@ -8,12 +8,14 @@ starts at the root again, `..` stops there (as RESOLVE_IN_ROOT of openat2(2)).
 
 import errno
 import os
+import resource
 import stat
 
 from requisition.stdlib.action import ActionError
 
 MAX_LINKS = 40
-MAX_OPEN = 512
+MAX_OPEN = 16_384
+_SHARE = 16  # of all descriptors that the process may have: each worker thread has a root of its own
 MAX_DEPTH = 200
 _OPEN_DIR = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -29,7 +31,9 @@ class TargetRoot:
         self.path = path
         self.fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self.kept: dict[str, int] = {"": self.fd}
+        self._inner: dict[str, set[str]] = {}  # kept directories by the one they are in
         self._trusted = (0, os.geteuid())
+        self._most = min(MAX_OPEN, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // _SHARE)
 
     def close(self) -> None:
         """Close every descriptor."""
@@ -41,11 +45,12 @@ class TargetRoot:
 
         A directory is only kept while its parent is, so a path that is not kept has nothing below it.
         """
-        if below is not None and below not in self.kept:
-            return
-        for path in list(self.kept):
-            if path and (below is None or path == below or path.startswith(below + "/")):
+        pending = list(self._inner.pop("", ())) if below is None else [below]
+        while pending:
+            path = pending.pop()
+            if path in self.kept and path:
                 os.close(self.kept.pop(path))
+                pending.extend(self._inner.pop(path, ()))
 
     def parent(self, path: str) -> tuple[int, str]:
         """(descriptor of the parent directory, last name).
@@ -61,7 +66,7 @@ class TargetRoot:
     def _open(self, path: str) -> int:
         if path.count("/") > MAX_DEPTH:
             raise Escapes(f"{path[:60]}… is nested deeper than {MAX_DEPTH} directories")
-        if len(self.kept) >= MAX_OPEN:
+        if len(self.kept) >= self._most:
             self.forget()
         head, _, name = path.rpartition("/")
         parent = self.kept.get(head)
@@ -74,6 +79,7 @@ class TargetRoot:
                 raise
             fd = self._follow(path)
         self.kept[path] = fd
+        self._inner.setdefault(head, set()).add(path)
         return fd
 
     def _follow(self, path: str) -> int:

@@ -28,7 +28,7 @@ from requisition.runtime.layout import StateDir, sync_directory, write_durably
 from requisition.runtime.ledger import Ledger
 from requisition.runtime.machine import boot_id, facts, hostname, platform_of_machine
 from requisition.runtime.recall import Recall
-from requisition.runtime.receipts import read_receipt, write_receipt
+from requisition.runtime.receipts import Trace, read_trace, write_receipt
 from requisition.runtime.root import TargetRoot
 from requisition.runtime.sight import Known
 from requisition.runtime.state import RootState, advance, without_run
@@ -99,13 +99,6 @@ class Ground(Struct):
         return cls(state, root, RootState(state.root(target_root), target_root), store)
 
 
-class Unaltered(Struct, frozen=True):
-    """The state view stands as it is; `order_bytes` are the canonical bytes of the order, to be written as
-    they are (empty: to be encoded)."""
-
-    order_bytes: bytes = b""
-
-
 class OtherSide(Protocol):
     """The privileged half of a run, as its end needs it."""
 
@@ -115,7 +108,8 @@ class OtherSide(Protocol):
 
 
 class Run:
-    """A run in progress. Everything it opens is closed with `resources`."""
+    """A run in progress. Everything it opens is closed with `resources`. `order_bytes` are the canonical bytes of
+    the order, which go into the receipt as they are; where they are empty it is encoded again."""
 
     def __init__(
         self,
@@ -126,6 +120,7 @@ class Run:
         *,
         run_id: str,
         checksum: str,
+        order_bytes: bytes,
         inputs: Inputs,
         secrets: Mapping[str, str],
         admitted: tuple[Admission, ...] = (),
@@ -141,6 +136,7 @@ class Run:
         self.values = Values(graph.by_id, graph.consumed, secrets, graph.gathers)
         self.ledger = Ledger(graph, watch.clock, watch.emit, load_hooks(watch.emit))
         self.started = stamp(watch.now())
+        self._order_bytes = order_bytes
         self._resources = resources
         self._inputs = inputs
         self._secrets = secrets
@@ -249,16 +245,16 @@ class Run:
         *,
         rolls_back: str = "",
         verb: str = "",
-        unaltered: Unaltered | None = None,
+        stands: bool = False,
     ) -> tuple[Receipt, str]:
-        """Write the receipt, then the state view, then that the run is over. Returns (receipt, path)."""
+        """Write the receipt, then the state view, then that the run is over. `stands`: the state view stays as it
+        is. Returns (receipt, path)."""
         receipt = self._receipt(state, outcome, message, rolls_back)
         if self._journal is None:
             os.makedirs(self.directory, 0o700, exist_ok=True)
         path = f"{self.directory}/receipt.plan"
-        known_bytes = unaltered.order_bytes if unaltered else b""
-        checksum = write_receipt(path, receipt, self.ground.state.host_key, known_bytes)
-        if state == "executed" and unaltered is None:
+        checksum = write_receipt(path, receipt, self.ground.state.host_key, self._order_bytes)
+        if state == "executed" and not stands:
             updated = advance(self.ground.view.entries, receipt, self._known)
             if updated:
                 self.ground.view.write_entries(updated)
@@ -292,7 +288,7 @@ class Run:
         receipt = self._receipt(state, "complete" if clean else "error", "rolled back", self.run_id)
         first = f"{self.directory}/receipt.plan"
         path = f"{self.directory}/rollback.plan" if os.path.exists(first) else first
-        checksum = write_receipt(path, receipt, self.ground.state.host_key)
+        checksum = write_receipt(path, receipt, self.ground.state.host_key, self._order_bytes)
         view = self.ground.view
         view.write_entries(without_run(view, self.run_id, self.stack.paths(), self._earlier_receipts()))
         head = msgspec.structs.replace(view.head, last_run=self.run_id, last_receipt=checksum, active="", settled="")
@@ -301,14 +297,14 @@ class Run:
         self._write_info(receipt, checksum, "rollback")
         return receipt, path
 
-    def _earlier_receipts(self) -> Iterator[Receipt]:
+    def _earlier_receipts(self) -> Iterator[Trace]:
         """Receipts of this target root before this run, oldest first."""
         for name in takewhile(lambda name: name < self.run_id, self.ground.state.run_ids()):
             directory = self.ground.state.run(name)
             info = read_info(directory)
             mine = info is not None and info.target_root == self.ground.root.path
             if mine and info is not None and info.state == "executed":
-                yield read_receipt(f"{directory}/receipt.plan")
+                yield read_trace(f"{directory}/receipt.plan")
 
     def _write_info(self, receipt: Receipt, checksum: str, verb: str) -> None:
         context = receipt.order.context

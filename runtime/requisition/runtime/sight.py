@@ -7,8 +7,11 @@ import errno
 import hashlib
 import os
 import stat
+import struct
 from collections.abc import Iterator, Mapping
-from typing import BinaryIO
+from typing import Annotated, BinaryIO
+
+from msgspec import Meta
 
 from requisition.runtime.inputs import Inputs
 from requisition.runtime.root import Escapes, TargetRoot
@@ -17,8 +20,15 @@ from requisition.schemas.receipt import Left, LeftKind
 from requisition.stdlib.action import ActionError
 from requisition.stdlib.host import ABSENT, Kind, Prior, Stat
 
-Signature = tuple[int, int, int, int, int, int, int]
-"""(ino, size, mtime_ns, ctime_ns, mode, uid, gid): equal means untouched, because ctime cannot be set."""
+_SIGNATURE = struct.Struct("<QIIIqqq")
+_IDENTITY = struct.calcsize("<QIII")  # what of a directory does not change with its entries
+
+Signature = Annotated[bytes, Meta(min_length=_SIGNATURE.size, max_length=_SIGNATURE.size)]
+"""Of an lstat result, packed: inode, mode, uid, gid, then size, mtime and ctime in nanoseconds. Equal means
+untouched, because ctime cannot be set. One is kept for every path, hence bytes: a tuple takes four times the room."""
+
+NEVER: Signature = bytes(_SIGNATURE.size)
+"""That of no file."""
 
 Known = tuple[Signature, Left]
 """What stood at a path when we last looked or wrote: `known` spares reading content again."""
@@ -30,9 +40,15 @@ _ABSENT_CODES = (errno.ENOENT, errno.ENOTDIR)
 
 def signature(info: os.stat_result) -> Signature:
     """The part of an lstat result that changes whenever the file does."""
-    return (
-        info.st_ino, info.st_size, info.st_mtime_ns, info.st_ctime_ns, info.st_mode, info.st_uid, info.st_gid,
-    )  # fmt: skip
+    return _SIGNATURE.pack(
+        info.st_ino, info.st_mode, info.st_uid, info.st_gid, info.st_size, info.st_mtime_ns, info.st_ctime_ns
+    )
+
+
+def changed_at(seen: Signature) -> int:
+    """The ctime in a signature, in nanoseconds."""
+    when: int = _SIGNATURE.unpack(seen)[-1]
+    return when
 
 
 def untouched(root: TargetRoot, seen: Signature, left: Left) -> bool:
@@ -43,9 +59,7 @@ def untouched(root: TargetRoot, seen: Signature, left: Left) -> bool:
         found = signature(os.stat(name, dir_fd=directory, follow_symlinks=False))
     except (OSError, Escapes):
         return False
-    if left.kind == "dir":  # inode, mode and owner
-        return found[0] == seen[0] and found[4:] == seen[4:]
-    return found == seen
+    return found == seen or (left.kind == "dir" and found[:_IDENTITY] == seen[:_IDENTITY])
 
 
 class Sight:

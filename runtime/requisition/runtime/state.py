@@ -12,15 +12,14 @@ import msgspec
 from msgspec import Struct
 
 from requisition.runtime.layout import write_durably
-from requisition.runtime.sight import Known, Signature
+from requisition.runtime.receipts import Trace
+from requisition.runtime.sight import NEVER, Known, Signature, changed_at
 from requisition.schemas.diagnostic import BadInput
 from requisition.schemas.receipt import Left, Receipt
 
 RACY_NS = 20_000_000
 """A file changed within this time before its signature was taken could change again unseen (a file system's
 clock is that coarse); such a signature is not kept. The rule is git's ("racy git")."""
-
-_NEVER: Signature = (0, 0, 0, 0, 0, 0, 0)
 
 
 class Head(Struct, frozen=True, omit_defaults=True):
@@ -116,7 +115,7 @@ class RootState:
 
 
 def advance(
-    entries: Mapping[str, Entry], receipt: Receipt, known: Mapping[str, Known], now_ns: int | None = None
+    entries: Mapping[str, Entry], receipt: Receipt | Trace, known: Mapping[str, Known], now_ns: int | None = None
 ) -> dict[str, Entry] | None:
     """Entries after one more run, None when they stay as they are. `known` gives fresh signatures where
     this process has them. An unchanged path keeps the run that made it."""
@@ -145,7 +144,7 @@ def advance(
     return updated if changed else None
 
 
-def fold(receipts: Iterable[Receipt]) -> dict[str, Entry]:
+def fold(receipts: Iterable[Trace]) -> dict[str, Entry]:
     """Entries from nothing but receipts, oldest first; those of runs that were rolled back are not given."""
     entries: dict[str, Entry] = {}
     for receipt in receipts:
@@ -153,7 +152,7 @@ def fold(receipts: Iterable[Receipt]) -> dict[str, Entry]:
     return entries
 
 
-def without_run(view: RootState, run_id: str, touched: Iterable[str], others: Iterable[Receipt]) -> dict[str, Entry]:
+def without_run(view: RootState, run_id: str, touched: Iterable[str], others: Iterable[Trace]) -> dict[str, Entry]:
     """Entries after a run was taken back: its paths are again what the other receipts say of them."""
     entries = {path: entry for path, entry in view.entries.items() if entry.run_id != run_id}
     paths = {*touched, *(view.entries.keys() - entries.keys())}
@@ -167,6 +166,6 @@ def without_run(view: RootState, run_id: str, touched: Iterable[str], others: It
 
 
 def _settled(known: Known | None, now: int) -> Signature:
-    if known is None or now - known[0][3] < RACY_NS:
-        return _NEVER
+    if known is None or now - changed_at(known[0]) < RACY_NS:
+        return NEVER
     return known[0]

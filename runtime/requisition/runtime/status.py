@@ -155,6 +155,7 @@ def _diffs(request: Request, watch: Watch, ground: Ground, drifted: list[Entry],
             resources,
             run_id=run_id,
             checksum=admitted.checksum,
+            order_bytes=b"",
             inputs=inputs,
             secrets={},
         )

@@ -43,24 +43,28 @@ class NotCanonical(BadInput):
 def encode(value: Any) -> bytes:
     """The canonical bytes. Raises NotCanonical for a float, an integer beyond 2^53, a key that is not
     ASCII, a lone surrogate, or nesting beyond the interpreter's limit."""
-    try:
-        data = _encoder.encode(value)
-    except (msgspec.MsgspecError, TypeError, ValueError, RecursionError) as error:
-        raise NotCanonical.of("this value cannot be written canonically", why=str(error)) from error
+    data = _encoded(value)
     _check_domain(data)
     return data
 
 
 def encode_with(value: Any, field: str, known: bytes) -> bytes:
     """The canonical bytes of a record whose one `field` is None, with canonical bytes in its place. The record's
-    types must leave no room for floats and other keys: these are not looked for."""
-    data = _encoder.encode(value)
+    types must leave no room for floats and other keys: these are not looked for. Raises NotCanonical."""
+    data = _encoded(value)
     if _has_long_number(data):
         _check_domain(data)
     before, mark, after = data.partition(b'"%s":null' % field.encode())
     if not mark:
         raise ValueError(f"the value has no field {field!r} that is null")
     return b"".join((before, mark[:-4], known, after))
+
+
+def _encoded(value: Any) -> bytes:
+    try:
+        return _encoder.encode(value)
+    except (msgspec.MsgspecError, TypeError, ValueError, RecursionError) as error:
+        raise NotCanonical.of("this value cannot be written canonically", why=str(error)) from error
 
 
 def decode(data: bytes, kind: type[T], *, what: str = "document") -> T:
