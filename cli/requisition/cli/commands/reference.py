@@ -32,7 +32,8 @@ def actions(output: Output, /, name: str) -> None:
         _explain(output, chosen[0])
     else:
         for spec in chosen:
-            output.result(f"{output.style(f'plan.{spec.name:<18}', 'head')} {spec.doc.partition('. ')[0].rstrip('.')}")
+            summary = spec.doc.splitlines()[0].partition(". ")[0].rstrip(".")
+            output.result(f"{output.style(f'plan.{spec.name:<22}', 'head')} {summary}")
 
 
 def _explain(output: Output, spec: ActionSpec) -> None:

@@ -216,7 +216,8 @@ class Install(_Putting[InstallSlots]):
 
 @action("package.upgrade", outputs=_NAME_AND_VERSION, effect="outside", batched=True, family=FAMILY)
 class Upgrade(_Putting[UpgradeSlots]):
-    """Have the newest version of a package, or of all packages, that the repositories have and the bounds allow.
+    """Have the newest version of a package, or of all packages, that the bounds allow.
+
     Packages that are held stay as they are."""
 
     slots = UpgradeSlots
