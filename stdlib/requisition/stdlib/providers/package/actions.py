@@ -240,9 +240,7 @@ class Upgrade(_Putting[UpgradeSlots]):
         if slots.name and not packages.get(slots.name).version:
             raise Trouble(f"{slots.name} is not installed", "use plan.package.install", (slots.name,))
         key = f"package-offers:{manager.name}:{packages.site.place}"
-        offers = packages.host.recall(
-            key, lambda: manager.offers(packages.host, packages.site, packages.not_held())
-        )
+        offers = packages.host.recall(key, lambda: manager.offers(packages.host, packages.site, packages.not_held()))
         clauses = clauses_of(slots.version)
         found = []
         for name in [manager.same_name(slots.name)] if slots.name else offers:
