@@ -15,6 +15,7 @@ from requisition.runtime.inputs import Inputs
 from requisition.runtime.layout import StateDir, new_run_id
 from requisition.runtime.lock import Holder, hold
 from requisition.runtime.preflight import PreflightHost, Prospect, Report, preflight
+from requisition.runtime.prepare import Progress
 from requisition.runtime.registry import Registry
 from requisition.runtime.run import Ground, Run, Watch, stamp
 from requisition.runtime.settled import standing, unbound
@@ -105,7 +106,9 @@ def _run(run: Run, request: Request, report: Report, admitted: Admitted, only: f
         return conclude(run, "executed", Ending("complete"))
     run.begin(request, admitted.source_root or "")
     rules = Rules(request.on_conflict, max(1, request.jobs))
-    return execute(run, rules, keep_failed=request.keep_failed, prospects=report.prospects, only=only)
+    return execute(
+        run, rules, keep_failed=request.keep_failed, prospects=report.prospects, progress=Progress(only=only)
+    )
 
 
 def _check_interrupted(ground: Ground) -> None:

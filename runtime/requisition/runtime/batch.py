@@ -6,22 +6,18 @@ out what was done.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
 
+from requisition.runtime.effects import Effects, NodeFailed, Scope, Step, action_of
 from requisition.runtime.host import RealHost
 from requisition.runtime.hydrate import Bound
+from requisition.runtime.prepare import Preparer
 from requisition.schemas.diagnostic import Diagnostic
 from requisition.schemas.receipt import Attempt
 from requisition.stdlib.action import ActionError, Cancelled, Change, Done, SomeFailed
 
-if TYPE_CHECKING:
-    from requisition.runtime.executor import Executor, NodeFailed, Step
-
-Scope = tuple[int, ...]
-
 
 def run_batch(
-    executor: "Executor",
+    preparer: Preparer,
     members: Sequence[Bound],
     scope: Scope,
     host: RealHost,
@@ -32,25 +28,23 @@ def run_batch(
     """Nodes of one action to their end: one effect for all that have the same key. Raises NodeFailed."""
     batches: dict[str, list[Step]] = {}
     for one in members:
-        step = executor.prepare(one, scope, host, fresh=asked or bool(attempts), asked=asked)
+        step = preparer.prepare(one, scope, host, fresh=asked or bool(attempts), asked=asked)
         if step is not None:
-            batches.setdefault(_action(step).batch(step.slots), []).append(step)
+            batches.setdefault(action_of(step.one).batch(step.slots), []).append(step)
     for steps in batches.values():
-        _together(executor, steps, scope, host, attempts)
+        _together(preparer.effects, steps, scope, host, attempts)
 
 
-def _together(
-    executor: "Executor", steps: "list[Step]", scope: Scope, host: RealHost, attempts: tuple[Attempt, ...]
-) -> None:
-    action = _action(steps[0])
-    started = executor.ledger.clock()
+def _together(effects: Effects, steps: list[Step], scope: Scope, host: RealHost, attempts: tuple[Attempt, ...]) -> None:
+    action = action_of(steps[0].one)
+    started = effects.ledger.clock()
     host.sealed = any(step.one.secret for step in steps)
     try:
         changes: Sequence[Change] = action.join(host, [(step.slots, step.change) for step in steps])
         for step, change in zip(steps, changes, strict=True):
             step.change = change
-        executor.commit(steps, scope)
-        executor.stack.begun.update(step.position for step in steps)
+        effects.commit(steps, scope)
+        effects.stack.begun.update(step.position for step in steps)
         try:
             results: Sequence[Done] = action.do_many(host, [(step.slots, step.change) for step in steps])
         finally:
@@ -58,24 +52,18 @@ def _together(
     except Cancelled:
         raise
     except (ActionError, OSError) as error:
-        raise _failed(executor, steps, scope, error) from error
+        raise _failed(effects, steps, scope, error) from error
     for step, done in zip(steps, results, strict=True):
-        executor.finish(step, scope, done, started, attempts)
+        effects.finish(step, scope, done, started, attempts)
 
 
-def _failed(executor: "Executor", steps: "list[Step]", scope: Scope, error: ActionError | OSError) -> "NodeFailed":
+def _failed(effects: Effects, steps: list[Step], scope: Scope, error: ActionError | OSError) -> NodeFailed:
     """One finding for each node at fault; where none is, one for all, told at the first."""
-    from requisition.runtime.executor import NodeFailed
-
     guilty = [steps[at] for at in error.at] if isinstance(error, SomeFailed) and error.at else []
-    failures = [executor.failure(step.one, scope, error) for step in guilty or steps]
+    failures = [effects.failure(step.one, scope, error) for step in guilty or steps]
     if guilty or len(failures) == 1:
         return NodeFailed(found for failure in failures for found in failure.diagnostics)
     first = failures[0].diagnostics[0]
     others = ", ".join(step.one.node.id for step in steps[1:6]) + (", …" if len(steps) > 6 else "")
     why = f"it was done together with {others}"
     return NodeFailed(Diagnostic(what=first.what, where=first.where, why=why, next=first.next, code=first.code))
-
-
-def _action(step: "Step") -> Any:
-    return step.one.action

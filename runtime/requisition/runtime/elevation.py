@@ -190,7 +190,7 @@ class Elevated(BaseAction[Any]):
     def __init__(self, one: Bound, half: PrivilegedHalf) -> None:
         assert one.action is not None
         spec = one.action.spec
-        self.spec = msgspec.structs.replace(spec, effect="outside", compensable=True, batched=False)  # type: ignore[misc]
+        self.spec = msgspec.structs.replace(spec, effect="outside", compensable=True)  # type: ignore[misc]
         self.slots = one.action.slots
         self._index = one.index
         self._node = one.node

@@ -1,23 +1,24 @@
 """Run an order's nodes and end the run by what came of it: done, stopped, failed and taken back, kept."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 from msgspec import Struct
 
-from requisition.runtime.executor import Executor, NodeFailed, Rules, Stopped
+from requisition.runtime.effects import NodeFailed
+from requisition.runtime.executor import Executor, Rules, Stopped
 from requisition.runtime.flow import run_flow
 from requisition.runtime.frames import Result
 from requisition.runtime.host import RealHost
 from requisition.runtime.journal import Unwinding
 from requisition.runtime.preflight import Prospect
+from requisition.runtime.prepare import AT_THE_START, Progress
 from requisition.runtime.restore import CrashWindow
 from requisition.runtime.run import Run
 from requisition.runtime.unwind import Unwinder
 from requisition.schemas.diagnostic import Diagnostic, Failure, Interrupted
 from requisition.schemas.receipt import Outcome, RunState
 from requisition.stdlib.action import Cancelled
-
-Scope = tuple[int, ...]
 
 
 class Ending(Struct, frozen=True):
@@ -38,10 +39,8 @@ def execute(
     rules: Rules,
     *,
     keep_failed: bool,
-    prospects: dict[int, Prospect] | None = None,
-    done: frozenset[tuple[int, Scope]] = frozenset(),
-    doubtful: frozenset[tuple[int, Scope]] = frozenset(),
-    only: frozenset[int] | None = None,
+    prospects: Mapping[int, Prospect] = MappingProxyType({}),
+    progress: Progress = AT_THE_START,
 ) -> Result:
     """Walk forward, unwind when that fails, and leave a receipt."""
     host = run.make_host(RealHost)
@@ -56,9 +55,7 @@ def execute(
         flow=run_flow,
         cancelled=run.watch.cancelled,
         prospects=prospects,
-        done=done,
-        doubtful=doubtful,
-        only=only,
+        progress=progress,
         held=run.held_by_others(),
     )
     ending = _walk(executor, run.watch.leave)

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from requisition.runtime.executor import Executor, NodeFailed, Stopped, as_plain
+from requisition.runtime.effects import NodeFailed, Scope
+from requisition.runtime.executor import Executor, Stopped, as_plain
 from requisition.runtime.host import RealHost
 from requisition.runtime.hydrate import Bound
 from requisition.runtime.predicate import PredicateError, holds
@@ -13,7 +14,6 @@ from requisition.stdlib.action import ActionError
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
-Scope = tuple[int, ...]
 MAX_ITEMS = 100_000
 
 
@@ -41,7 +41,7 @@ def _gather(executor: Executor, one: Bound, scope: Scope, host: RealHost) -> Non
         try:
             executor.run_phase(body, inner, own)
         except NodeFailed:
-            executor.take_back_scope(mark, inner, own)
+            executor.effects.take_back_scope(mark, inner, own)
             raise
         finally:
             own.root.close()

@@ -6,8 +6,9 @@ from typing import Any
 import msgspec
 
 from requisition.runtime.batch import run_batch
+from requisition.runtime.effects import NodeFailed
 from requisition.runtime.ephemeral import NotNow
-from requisition.runtime.executor import Executor, NodeFailed, Rules
+from requisition.runtime.executor import Executor, Rules
 from requisition.runtime.flow import run_flow
 from requisition.runtime.frames import Request
 from requisition.runtime.halves import (
@@ -235,7 +236,7 @@ class Half:
         if len(now) == 1:
             executor.again(run.graph.bound[next(iter(now))], scope, self._host)
         else:
-            run_batch(executor, [run.graph.bound[index] for index in now], scope, self._host)
+            run_batch(executor.preparer, [run.graph.bound[index] for index in now], scope, self._host)
         self._host.sync()  # before the other half may call it finished
         run.journal.commit()
         return Made(tuple(self._outputs(index, scope, run) for index in now))

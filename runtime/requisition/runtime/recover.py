@@ -22,6 +22,7 @@ from requisition.runtime.journal import Intent, Record, Unwinding, read_journal
 from requisition.runtime.layout import StateDir
 from requisition.runtime.machine import boot_id, boot_time_ns
 from requisition.runtime.obstacles import obstacles
+from requisition.runtime.prepare import Progress
 from requisition.runtime.receipts import read_trace
 from requisition.runtime.registry import Registry
 from requisition.runtime.replay import Replay, crash_window, replay
@@ -55,7 +56,7 @@ def resume(request: Request, watch: Watch) -> Result:
         begun = found.begun
         rules = Rules(begun.on_conflict, max(1, request.jobs))
         only = frozenset(run.graph.by_id[name] for name in begun.only) if begun.only else None
-        return execute(run, rules, keep_failed=begun.keep_failed, done=done, doubtful=doubtful, only=only)
+        return execute(run, rules, keep_failed=begun.keep_failed, progress=Progress(done, doubtful, only))
 
 
 def rollback(request: Request, watch: Watch) -> Result:
