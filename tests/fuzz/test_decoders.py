@@ -17,7 +17,8 @@ import pytest
 from requisition.compiler.manifest import parse_manifest
 from requisition.runtime import frames
 from requisition.runtime.journal import HEADER, Begun, Finished, Intent, read_journal
-from requisition.runtime.state import RootState
+from requisition.runtime.sight import NEVER
+from requisition.runtime.state import Entry, RootState
 from requisition.schemas import envelope, keys, orderfile, sshsig, strictyaml
 from requisition.schemas.diagnostic import BadInput
 from requisition.schemas.receipt import Left
@@ -179,7 +180,7 @@ READERS = {
     "entries": Reader(
         read_state("entries"),
         BAD,
-        lambda folder: [msgspec.msgpack.encode([[[0] * 7, Left("/a", "file", 0o644), "n", "p", "r"]])],
+        lambda folder: [msgspec.msgpack.encode([Entry(NEVER, Left("/a", "file", 0o644), "n", "p", "r")])],
     ),
 }
 

@@ -88,7 +88,7 @@ def _work(task: Task) -> tuple[Reply, bytes]:
 
 
 def _check(task: Task) -> list[Diagnostic]:
-    from requisition.compiler.check import check_files
+    from requisition.compiler.checking import check_files
 
     return check_files(task.job.files, task.job.std, {spec.name: spec for spec in task.catalogue})
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from requisition.compiler.check import check_files
+from requisition.compiler.checking import check_files
 from requisition.compiler.prelude import prelude
 from requisition.compiler.stubs import callable_names, stubs
 from requisition.schemas.diagnostic import Diagnostic
