@@ -72,8 +72,9 @@ python-venv:
 # services that come with them from being started.
 test-tools:
 	@missing=; \
-	for pair in nginx:nginx-light strace:strace rsync:rsync ssh-keygen:openssh-client gpg:gnupg zstd:zstd dpkg-scanpackages:dpkg-dev \
-	  faketime:faketime pg_lsclusters:postgresql sshd:openssh-server sudo:sudo git:git age:age; do \
+	for pair in nginx:nginx-light strace:strace rsync:rsync ssh-keygen:openssh-client gpg:gnupg zstd:zstd \
+	  dpkg-scanpackages:dpkg-dev faketime:faketime pg_lsclusters:postgresql sshd:openssh-server sudo:sudo git:git age:age \
+	  runsvdir:runit systemctl:systemd crontab:cron; do \
 	  PATH="$$PATH:/usr/sbin" command -v "$${pair%%:*}" >/dev/null || missing="$$missing $${pair##*:}"; \
 	done; \
 	if [ -z "$$missing" ]; then :; \

@@ -122,10 +122,12 @@ class Unwinder:
 
     def _parts(self) -> Iterator[PhaseMark | list[tuple[Intent, int]]]:
         """What is to be taken back, last first: marks, and intents with their positions; those of one batched
-        action that follow each other as one part."""
+        action that follow each other as one part. What only reacted to others is taken back behind all of them."""
         stack = self._stack
         part: list[tuple[Intent, int]] = []
-        for entry, position in zip(reversed(stack.entries), reversed(stack.positions), strict=True):
+        entries = list(zip(reversed(stack.entries), reversed(stack.positions), strict=True))
+        entries.sort(key=lambda one: self._reacts(one[0]))
+        for entry, position in entries:
             if isinstance(entry, PhaseMark):
                 if part:
                     yield part
@@ -138,6 +140,10 @@ class Unwinder:
                 part.append((entry, position))
         if part:
             yield part
+
+    def _reacts(self, entry: Intent | PhaseMark) -> bool:
+        action = self._graph.bound[entry.node].action if isinstance(entry, Intent) else None
+        return action is not None and bool(action.spec.reactive)
 
     def _goes_with(self, one: Intent, other: Intent) -> bool:
         action = self._graph.bound[one.node].action

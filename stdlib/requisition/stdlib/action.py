@@ -201,6 +201,7 @@ def action(
     batched: bool = False,
     family: str = "",
     ephemeral: str = "",
+    reactive: str = "",
 ) -> Any:
     """Class decorator: builds `spec` from the class's docstring and its `slots` Struct."""
 
@@ -217,6 +218,7 @@ def action(
             batched=batched,
             family=family,
             ephemeral=ephemeral,
+            reactive=reactive,
         )
         return cls
 

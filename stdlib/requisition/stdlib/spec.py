@@ -30,9 +30,9 @@ Effect = Literal[
 
 
 class Slot(Struct, frozen=True, omit_defaults=True):
-    """One input of an action. `claims`: the action makes this path its own (conflicts are found here);
-    `writes`: the action changes this path; `secret`: a `plan.secret` may be given; `only_secret`: nothing but
-    one may, so that the value itself can never stand in an order."""
+    """One input of an action. `claims`: the action makes this path its own (conflicts are found here); `writes`: the
+    action changes this path, or what bears this name, so that calls are done as written; `secret`: a `plan.secret`
+    may be given; `only_secret`: nothing but one may, so that the value itself can never stand in an order."""
 
     name: str
     type: SlotType
@@ -62,7 +62,8 @@ class ActionSpec(Struct, frozen=True, omit_defaults=True):
     `wait_until`; `compensable` is false where the effect cannot be undone by us. Nodes of `batched` actions are
     done together (`Batched`); those of a `family` are judged together before anything is touched (`Judging`).
     `ephemeral` names the slot by which a node asks to be done only when one that needs it has something to do,
-    and to be taken back at the end of its phase.
+    and to be taken back at the end of its phase. `reactive` names the slot, true by default, by which it is done only
+    when a node that it waits for changed something in this run; it is taken back after all that is not.
     """
 
     name: str
@@ -76,6 +77,7 @@ class ActionSpec(Struct, frozen=True, omit_defaults=True):
     batched: bool = False
     family: str = ""
     ephemeral: str = ""
+    reactive: str = ""
     since: str = "0.1"
 
     def slot(self, name: str) -> Slot | None:

@@ -1,0 +1,153 @@
+"""What keeps services running, as the actions see it: the same verbs for all of them.
+
+A manager looks (`activity`, `at_boot`) and changes; it never decides. Reading a tool's output is done by pure functions
+of its module, so that they are tested with recorded transcripts. Looks answer for all services with one command where
+the tool can, and are kept for the run (`Host.recall`).
+"""
+
+import sys
+from functools import cache
+from importlib import import_module
+from typing import ClassVar, Literal, Protocol
+
+from msgspec import Struct
+
+from requisition.stdlib.action import ActionError
+from requisition.stdlib.host import CommandResult, FileChange, Host
+
+_HERE = "requisition.stdlib.providers.service"
+
+MANAGERS: dict[str, str] = {
+    "launchd": f"{_HERE}.launchd:Launchd",
+    "runit": f"{_HERE}.runit:Runit",
+    "systemd": f"{_HERE}.systemd:Systemd",
+    "sysv": f"{_HERE}.sysv:Sysv",
+}
+"""Name → `module:class`; imported when an order first uses one."""
+
+Activity = Literal[
+    "running",
+    "failing",  # it ends each time, and is started again and again
+    "failed",  # it ended, and nobody will start it again
+    "stopped",
+    "unknown",  # there is no such service
+]
+UP = ("running", "failing")
+"""What a manager keeps up, or tries to."""
+SHOWN = 400
+
+
+class Boot(Struct, frozen=True):
+    """Whether a service is started with the machine. `fixed`: why that cannot be changed; empty when it can be.
+    `trace`: what a manager needs to bring back exactly this, as plain JSON."""
+
+    enabled: bool
+    known: bool = True
+    fixed: str = ""
+    trace: dict[str, str] = {}
+
+
+class Manager(Protocol):
+    """One service manager. Instances are stateless and shared between threads; `name` arguments came from
+    `full_name`. Verbs raise ActionError."""
+
+    name: ClassVar[str]
+    tells_failure: ClassVar[bool]
+    """Whether a service that failed can be told from one that was stopped."""
+
+    def full_name(self, name: str) -> str:
+        """The one spelling under which it has a service. Raises ActionError for what is no name of one."""
+        ...
+
+    def activity(self, host: Host, name: str) -> Activity:
+        """Whether it runs."""
+        ...
+
+    def at_boot(self, host: Host, name: str) -> Boot:
+        """Whether it is started with the machine."""
+        ...
+
+    def start(self, host: Host, name: str, timeout_ms: int) -> None:
+        """Have it run, and wait until it does."""
+        ...
+
+    def stop(self, host: Host, name: str, timeout_ms: int) -> None:
+        """End it, and wait until it has."""
+        ...
+
+    def restart(self, host: Host, name: str, timeout_ms: int) -> None:
+        """End it if it runs, and start it."""
+        ...
+
+    def reload(self, host: Host, name: str, timeout_ms: int) -> None:
+        """Have it read its configuration again, without an interruption."""
+        ...
+
+    def boot_files(self, host: Host, name: str, *, enabled: bool) -> tuple[FileChange, ...]:
+        """The files by which it is started with the machine or not, where they are known beforehand: these are changed
+        and taken back as any files. Elsewhere `set_boot` does it."""
+        ...
+
+    def set_boot(self, host: Host, name: str, *, enabled: bool) -> None:
+        """Have it started with the machine, or not."""
+        ...
+
+    def restore_boot(self, host: Host, name: str, was: Boot) -> None:
+        """Bring back how it was started with the machine before `set_boot`."""
+        ...
+
+
+@cache
+def manager_named(name: str) -> Manager:
+    """The manager of that name. Raises ActionError."""
+    place = MANAGERS.get(name)
+    if place is None:
+        raise ActionError(f"there is no service manager {name!r}", f"managers: {', '.join(sorted(MANAGERS))}")
+    module, _, attribute = place.partition(":")
+    manager: Manager = getattr(import_module(module), attribute)()
+    return manager
+
+
+def native(host: Host) -> str:
+    """The manager of this machine, or of the system that lies below the target root; empty when none is known."""
+    if target(host) == "/":
+        if host.stat("/run/systemd/system") is not None:  # sd_booted(3)
+            return "systemd"
+        if sys.platform == "darwin":
+            return "launchd"
+        if host.stat("/run/runit") is not None or _first_process(host) in ("runit", "runsvdir"):
+            return "runit"
+    elif host.stat("/usr/lib/systemd/systemd") is not None:
+        return "systemd"
+    return next((name for name, path in _SIGNS.items() if host.stat(path) is not None), "")
+
+
+_SIGNS = {"runit": "/etc/runit", "sysv": "/etc/init.d"}
+
+
+def _first_process(host: Host) -> str:
+    try:
+        return host.read("/proc/1/comm", 64).decode().strip()
+    except ActionError:
+        return ""
+
+
+def target(host: Host) -> str:
+    """The target root on this machine."""
+    return host.real_path("/").rstrip("/") or "/"
+
+
+def only_here(host: Host, manager: str) -> None:
+    """Raises ActionError when the target root is not this machine's: what lies there does not run."""
+    if target(host) != "/":
+        raise ActionError(
+            f"{manager} runs nothing below the target root {target(host)}",
+            "there, services can only be enabled and disabled; apply the rest on the machine itself",
+        )
+
+
+def refusal(done: CommandResult, what: str, hint: str) -> ActionError:
+    """A tool's complaint in one line."""
+    said = (done.stderr.strip() or done.stdout.strip()).decode("utf-8", "replace")
+    status = f"exit status {done.status}" if done.status >= 0 else f"signal {-done.status}"
+    return ActionError(f"{what} ended with {status}: {' '.join(said[-SHOWN:].split()) or 'it said nothing'}", hint)
