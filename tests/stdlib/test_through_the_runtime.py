@@ -61,6 +61,7 @@ def every_action(folder: Path, url: str) -> OrderBuilder:
     order.node(
         "archive.extract", source=order.input("z", tar(("d/x", b"X"), link("l", "d/x"))), path="/srv/z", needs=[made]
     )
+    order.node("archive.create", tree="/srv/app", path="/srv/app.tar.gz", needs=[made])
     commit = Repo(folder / "remote").commit("a", "one")
     clone = order.node("git.clone", url=str(folder / "remote"), path="/srv/repo", commit=commit, needs=[made])
     moved = order.node("git.checkout", path="/srv/repo", commit=commit, needs=[clone])
@@ -115,6 +116,7 @@ def test_a_dry_run_of_all_actions_changes_nothing(tmp_path):
 LATE_FAILURES = {
     "shell.exec": {"argv": ["false"]},
     "net.download": {"url": "file:///nonexistent/file", "sha256": "0" * 64, "path": "/late"},
+    "archive.create": {"tree": "/etc/nothing", "path": "/late.zip"},
     "archive.extract": {"archive": "/srv/t", "path": "/late"},
     "file.chmod": {"path": "/etc/nothing", "mode": 0o600},
     "file.read": {"path": "/etc/nothing"},

@@ -31,8 +31,9 @@ Effect = Literal[
 
 class Slot(Struct, frozen=True, omit_defaults=True):
     """One input of an action. `claims`: the action makes this path its own (conflicts are found here); `writes`: the
-    action changes this path, or what bears this name, so that calls are done as written; `secret`: a `plan.secret`
-    may be given; `only_secret`: nothing but one may, so that the value itself can never stand in an order."""
+    action changes this path, or what bears this name, or reads all that lies below it, so that calls are done as
+    written; `secret`: a `plan.secret` may be given; `only_secret`: nothing but one may, so that the value itself can
+    never stand in an order."""
 
     name: str
     type: SlotType

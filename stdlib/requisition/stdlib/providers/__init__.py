@@ -6,6 +6,7 @@
 _HERE = "requisition.stdlib.providers"
 
 BUILTIN: dict[str, str] = {
+    "archive.create": f"{_HERE}.archive_create:Create",
     "archive.extract": f"{_HERE}.archive:Extract",
     "content.literal": f"{_HERE}.content:Literal",
     "encryption.decrypt": f"{_HERE}.encryption.decrypt:Decrypt",
