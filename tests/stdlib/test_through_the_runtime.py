@@ -66,6 +66,10 @@ def every_action(folder: Path, url: str) -> OrderBuilder:
     clone = order.node("git.clone", url=str(folder / "remote"), path="/srv/repo", commit=commit, needs=[made])
     moved = order.node("git.checkout", path="/srv/repo", commit=commit, needs=[clone])
     order.node("git.pull", path="/srv/repo", commit=commit, needs=[moved])
+    order.node(
+        "env.user", name="user", slots={"home": "/move", "variables": {"EDITOR": "vi"}, "shells": ["sh", "fish"]}
+    )
+    order.node("env.machine", name="machine", slots={"path": ["/srv/bin"], "shells": ["sh", "zsh"]})
     order.node("text.line", path="/etc/text", line="two", below="^one$")
     order.node("text.block", path="/etc/hosts", slots={"name": "demo"}, text="::1 demo")
     order.node("text.set", path="/etc/app.json", key=["port"], value=8080)

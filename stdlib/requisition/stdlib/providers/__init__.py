@@ -10,6 +10,8 @@ BUILTIN: dict[str, str] = {
     "archive.extract": f"{_HERE}.archive:Extract",
     "content.literal": f"{_HERE}.content:Literal",
     "encryption.decrypt": f"{_HERE}.encryption.decrypt:Decrypt",
+    "env.machine": f"{_HERE}.env.actions:Machine",
+    "env.user": f"{_HERE}.env.actions:User",
     "file.backup": f"{_HERE}.file_moves:Backup",
     "file.chmod": f"{_HERE}.file_changes:Chmod",
     "file.copy": f"{_HERE}.file:Copy",
