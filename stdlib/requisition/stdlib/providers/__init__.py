@@ -9,6 +9,8 @@ BUILTIN: dict[str, str] = {
     "archive.create": f"{_HERE}.archive_create:Create",
     "archive.extract": f"{_HERE}.archive:Extract",
     "content.literal": f"{_HERE}.content:Literal",
+    "cron.absent": f"{_HERE}.cron:Absent",
+    "cron.present": f"{_HERE}.cron:Present",
     "encryption.decrypt": f"{_HERE}.encryption.decrypt:Decrypt",
     "env.machine": f"{_HERE}.env.actions:Machine",
     "env.user": f"{_HERE}.env.actions:User",
