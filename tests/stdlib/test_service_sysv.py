@@ -275,3 +275,17 @@ def test_statuses_and_headers_are_read_as_the_standard_says():
     assert start_levels("### BEGIN INIT INFO\n# Default-Start:\t\tS\n### END INIT INFO\n") == ["S"]
     assert start_levels("### BEGIN INIT INFO\n# Default-Start:\n# Default-Stop: 0 1\n### END INIT INFO\n") == []
     assert start_levels("# Default-Start: 2\n") == []
+
+
+def test_the_manager_that_runs_the_machine_is_taken_and_another_one_is_refused(sysv):
+    done = sysv.apply(sysv.order(("start", "demo"), manager=""))
+    assert done.status == "done", done.text
+    assert sysv.status("demo") == "0"
+    for manager in ("systemd", "launchd"):
+        refused = sysv.apply(sysv.order(("start", "demo"), manager=manager))
+        assert f"{manager} does not run this machine" in refused.text
+        assert "this machine is run by sysv" in refused.text
+    if shutil.which("runsvdir"):
+        sysv.machine.run("sh", "-c", "mkdir /run/sv; setsid runsvdir -P /run/sv >/dev/null 2>&1 </dev/null &")
+        taken = sysv.apply(sysv.order(("start", "demo"), manager=""))
+        assert "runit knows no service demo" in taken.text

@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from requisition.stdlib.action import ActionError
 from requisition.stdlib.host import CommandResult, FileChange, Host
-from requisition.stdlib.providers.service.manager import Activity, Boot, only_here, refusal, target
+from requisition.stdlib.providers.service.manager import Activity, Boot, awaited, only_here, refusal, target
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,200}")
 _LINK = re.compile(r"([SK])[0-9][0-9](.+)")
@@ -24,7 +24,6 @@ _APART = 'exec "$@" >"$0" 2>&1 </dev/null'  # what a script leaves running must 
 _NO_ACTION = "no-such-action"
 _UPDATE = "/usr/sbin/update-rc.d"
 _SETTLE_MS = 3_000
-_PAUSE_MS = 50
 _STATUS: dict[int, Activity] = {0: "running", 1: "failed", 2: "failed", 3: "stopped", 5: "unknown"}
 
 
@@ -124,12 +123,10 @@ class Sysv:
     def _settle(host: Host, name: str, verb: str, wanted: Sequence[Activity]) -> None:
         """Until its status is one of these: a script may end before its service has written down who it is. Raises
         ActionError with what the status says, since some scripts speak for several services at once."""
-        until = host.now_ms() + _SETTLE_MS
-        while read_status(name, said := _status(host, name)) not in wanted:
-            if host.now_ms() > until:
-                what = f"{_script(name)} {verb} is done, and its status is {said.status}: {_words(said)}"
-                raise ActionError(what, "look at its log; of several parts all must run, or start one by shell.exec")
-            host.sleep_ms(_PAUSE_MS)
+        said = awaited(host, lambda: _status(host, name), lambda said: read_status(name, said) in wanted, _SETTLE_MS)
+        if read_status(name, said) not in wanted:
+            what = f"{_script(name)} {verb} is done, and its status is {said.status}: {_words(said)}"
+            raise ActionError(what, "look at its log; of several parts all must run, or start one by shell.exec")
 
 
 def read_status(name: str, said: CommandResult) -> Activity:
