@@ -1,5 +1,5 @@
-"""Machines of the tests' own: Linux namespaces with another first process and some folders of /etc of their own, on
-the files of this machine. What is done inside is gone when the machine ends, and so is every process."""
+"""Machines of the tests' own: Linux namespaces with another first process and some folders of their own, on the files
+of this machine. What is done inside is gone when the machine ends, and so is every process."""
 
 import os
 import select
@@ -30,6 +30,10 @@ mount -t tmpfs -o mode=755 tmpfs /run
 exec env -i PATH="$PATH" {init}'
 """
 _OWN = "mount -t tmpfs -o mode=755 tmpfs {0}\n"
+_LAID_OVER = (
+    "mkdir -p /run/own{0}/upper /run/own{0}/work\n"
+    "mount -t overlay -o lowerdir={0},upperdir=/run/own{0}/upper,workdir=/run/own{0}/work overlay {0}\n"
+)
 
 
 class Machine:
@@ -83,9 +87,9 @@ def systemd_machine(folder: Path) -> Iterator[Machine]:
 
 @contextmanager
 def plain_machine(*own: str) -> Iterator[Machine]:
-    """A machine whose first process does nothing, with these folders empty and its own."""
-    mounts = "".join(_OWN.format(path) for path in own)
-    with _machine(mounts, 'sh -c "echo ready; exec sleep infinity"') as (process, machine):
+    """A machine whose first process does nothing but bury the dead. What is written to these folders is only seen in it."""
+    mounts = "".join(_LAID_OVER.format(path) for path in own)
+    with _machine(mounts, 'sh -c "echo ready; sleep infinity & wait"') as (process, machine):
         assert process.stdout.readline() == "ready\n"
         yield machine
 

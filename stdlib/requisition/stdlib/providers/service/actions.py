@@ -132,8 +132,15 @@ class _Activity(BaseAction[ActivitySlots]):
         service.act("start" if undo["was"] in UP else "stop")
 
     def fingerprint(self, host: Host, left: tuple[Left, ...]) -> tuple[Left, ...]:
-        """What runs now, with one look a manager."""
-        return tuple(self._left(_resource(host, one.path)) for one in left)
+        """What runs now, with one look a manager. A service whose state is lost does not hide that of others."""
+        return tuple(self._found(host, one.path) for one in left)
+
+    def _found(self, host: Host, path: str) -> Left:
+        try:
+            return self._left(_resource(host, path))
+        except ActionError as error:
+            host.log(f"{path}: {error}")
+            return Left(path, "token")
 
     def _left(self, service: Service) -> Left:
         now = service.activity()

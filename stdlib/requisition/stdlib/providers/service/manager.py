@@ -5,16 +5,17 @@ of its module, so that they are tested with recorded transcripts. Looks answer f
 the tool can, and are kept for the run (`Host.recall`).
 """
 
-import sys
+from collections.abc import Callable
 from functools import cache
 from importlib import import_module
-from typing import ClassVar, Literal, Protocol
+from typing import ClassVar, Literal, Protocol, TypeVar
 
 from msgspec import Struct
 
 from requisition.stdlib.action import ActionError
 from requisition.stdlib.host import CommandResult, FileChange, Host
 
+T = TypeVar("T")
 _HERE = "requisition.stdlib.providers.service"
 
 MANAGERS: dict[str, str] = {
@@ -35,6 +36,7 @@ Activity = Literal[
 UP = ("running", "failing")
 """What a manager keeps up, or tries to."""
 SHOWN = 400
+_PAUSE_MS = 50
 
 
 class Boot(Struct, frozen=True):
@@ -110,26 +112,36 @@ def manager_named(name: str) -> Manager:
 
 def native(host: Host) -> str:
     """The manager of this machine, or of the system that lies below the target root; empty when none is known."""
-    if target(host) == "/":
-        if host.stat("/run/systemd/system") is not None:  # sd_booted(3)
-            return "systemd"
-        if sys.platform == "darwin":
-            return "launchd"
-        if host.stat("/run/runit") is not None or _first_process(host) in ("runit", "runsvdir"):
-            return "runit"
-    elif host.stat("/usr/lib/systemd/systemd") is not None:
+    if target(host) != "/":
+        signs = {"systemd": "/usr/lib/systemd/systemd", "runit": "/etc/runit", "sysv": "/etc/init.d"}
+        return next((name for name, path in signs.items() if host.stat(path) is not None), "")
+    if systemd_runs(host):
         return "systemd"
-    return next((name for name, path in _SIGNS.items() if host.stat(path) is not None), "")
+    if host.facts().get("os") == "darwin":
+        return "launchd"
+    if host.recall("service:runsvdir", lambda: _runs(host, "runsvdir")):
+        return "runit"
+    return "sysv" if host.stat("/etc/init.d") is not None else ""
 
 
-_SIGNS = {"runit": "/etc/runit", "sysv": "/etc/init.d"}
+def systemd_runs(host: Host) -> bool:
+    """Whether systemd is the first process (sd_booted(3))."""
+    return host.stat("/run/systemd/system") is not None
 
 
-def _first_process(host: Host) -> str:
+def _runs(host: Host, program: str) -> bool:
     try:
-        return host.read("/proc/1/comm", 64).decode().strip()
-    except ActionError:
-        return ""
+        return host.ask(["pidof", program]).status == 0
+    except ActionError:  # no pidof, so nobody to ask
+        return False
+
+
+def in_charge(host: Host, manager: str, charge: bool) -> None:
+    """Raises ActionError when a manager that was named does not run this machine."""
+    if not charge:
+        here = native(host)
+        hint = f"this machine is run by {here}: leave `manager` out, or name that" if here else "name another manager"
+        raise ActionError(f"{manager} does not run this machine", hint)
 
 
 def target(host: Host) -> str:
@@ -144,6 +156,14 @@ def only_here(host: Host, manager: str) -> None:
             f"{manager} runs nothing below the target root {target(host)}",
             "there, services can only be enabled and disabled; apply the rest on the machine itself",
         )
+
+
+def awaited(host: Host, look: Callable[[], T], good: Callable[[T], bool], limit_ms: int) -> T:
+    """The answer of a look when it is as wanted, or as it is after that time."""
+    until = host.now_ms() + limit_ms
+    while not good(found := look()) and host.now_ms() < until:
+        host.sleep_ms(_PAUSE_MS)
+    return found
 
 
 def refusal(done: CommandResult, what: str, hint: str) -> ActionError:

@@ -6,13 +6,13 @@ the file `down`, which keeps a linked service from being started by itself. Sour
 
 import posixpath
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import ClassVar
 
 from requisition.schemas.receipt import Left
 from requisition.stdlib.action import ActionError
 from requisition.stdlib.host import CommandResult, FileChange, Host
-from requisition.stdlib.providers.service.manager import Activity, Boot, refusal
+from requisition.stdlib.providers.service.manager import Activity, Boot, awaited, refusal
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@:+-]{0,200}")
 _LINE = re.compile(r"(run|down|finish|fail|warning|timeout|kill): ([^:]+): (.*)")
@@ -20,7 +20,6 @@ _PID = re.compile(rb"^run: [^:]+: (\(pid [0-9]+\))")
 _PLACES = ("/etc/service", "/var/service", "/service")
 _HOPS = 8
 _SCAN_MS = 7_000
-_PAUSE_MS = 50
 DEFINED = "/etc/sv"
 """Where services are defined."""
 
@@ -107,13 +106,17 @@ class Runit:
             what = f"runit only runs what is enabled, and {name} is not"
             raise ActionError(what, "use plan.service.enable before it")
         status = ["sv", "status", host.real_path(link)]
-        said = _wait(host, status, _SCAN_MS, lambda said: not said.startswith((b"fail", b"warning")))
-        if said.stdout.startswith((b"fail", b"warning")):
+        said = awaited(host, lambda: host.ask(status), _is_taken_on, _SCAN_MS)
+        if not _is_taken_on(said):
             raise refusal(said, f"sv status {name}", f"does runsvdir run on {host.real_path(_place(host))}?")
         before = _PID.search(said.stdout) if verb == "restart" else None
         self._sv(host, verb, name, timeout_ms)
         old = before[1] if before else b"none"
-        _wait(host, status, _SCAN_MS, lambda said: said.startswith(b"run") and old not in said)
+
+        def is_new(said: CommandResult) -> bool:
+            return said.stdout.startswith(b"run") and old not in said.stdout
+
+        awaited(host, lambda: host.ask(status), is_new, _SCAN_MS)
 
     @staticmethod
     def _sv(host: Host, verb: str, name: str, timeout_ms: int) -> None:
@@ -124,12 +127,8 @@ class Runit:
             raise refusal(done, f"sv {verb} {name}", f"look at {DEFINED}/{name}/run, and at the service's log")
 
 
-def _wait(host: Host, argv: Sequence[str], limit_ms: int, so: Callable[[bytes], bool]) -> CommandResult:
-    """The answer of a command when it is as wanted, or as it is after that time."""
-    until = host.now_ms() + limit_ms
-    while not so((said := host.ask(argv)).stdout) and host.now_ms() < until:
-        host.sleep_ms(_PAUSE_MS)
-    return said
+def _is_taken_on(said: CommandResult) -> bool:
+    return not said.stdout.startswith((b"fail", b"warning"))
 
 
 def _down(name: str) -> str:

@@ -9,7 +9,15 @@ from typing import ClassVar
 
 from requisition.stdlib.action import ActionError
 from requisition.stdlib.host import CommandResult, FileChange, Host
-from requisition.stdlib.providers.service.manager import Activity, Boot, only_here, refusal, target
+from requisition.stdlib.providers.service.manager import (
+    Activity,
+    Boot,
+    in_charge,
+    only_here,
+    refusal,
+    systemd_runs,
+    target,
+)
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9:_.@\\-]{0,254}")
 _KINDS = ("service", "socket", "timer", "path", "target", "mount", "automount", "swap", "slice")
@@ -39,11 +47,11 @@ class Systemd:
     def activity(self, host: Host, name: str) -> Activity:
         """From one `systemctl list-units` of all that is loaded. What is not, or has another name there, is asked
         about alone."""
-        only_here(host, self.name)
+        self._check(host)
 
         def look() -> Mapping[str, Activity]:
             argv = ["systemctl", "list-units", "--all", "--full", "--plain", "--no-legend", "--no-pager"]
-            return parse_units(_asked(host, argv, "is systemd in charge of this machine?"))
+            return parse_units(_asked(host, argv))
 
         units = host.recall("service:systemd", look)
         if name in units:
@@ -92,12 +100,16 @@ class Systemd:
     def _act(self, host: Host, verb: str, name: str, timeout_ms: int) -> None:
         """One verb on one unit, once its file is read again where it changed. That one with an older date took its
         place, as a rollback does it, systemd does not notice: for a restart all files are read again."""
-        only_here(host, self.name)
+        self._check(host)
         stale = ["systemctl", "show", "--property=NeedDaemonReload", "--value", "--", name]
         if verb == "restart" or _asked(host, stale).strip() == "yes":
             self._run(host, ["systemctl", "daemon-reload"], "systemctl daemon-reload", "", timeout_ms)
         argv = ["systemctl", "--no-ask-password", "--no-pager", verb, "--", name]
         self._run(host, argv, f"systemctl {verb} {name}", f"journalctl -u {name} tells more", timeout_ms)
+
+    def _check(self, host: Host) -> None:
+        only_here(host, self.name)
+        in_charge(host, self.name, systemd_runs(host))
 
     @staticmethod
     def _run(host: Host, argv: Sequence[str], what: str, hint: str, timeout_ms: int) -> CommandResult:
@@ -128,10 +140,10 @@ class Systemd:
         return said.stdout.decode("utf-8", "replace").strip()
 
 
-def _asked(host: Host, argv: Sequence[str], hint: str = "") -> str:
+def _asked(host: Host, argv: Sequence[str]) -> str:
     done = host.ask(argv)
     if done.status != 0:
-        raise refusal(done, " ".join(argv[:2]), hint)
+        raise refusal(done, " ".join(argv[:2]), "")
     return done.stdout.decode("utf-8", "replace")
 
 
