@@ -208,7 +208,7 @@ def test_cron_runs_the_words_that_were_given_and_no_others(tmp_path):
         argv = [str(script), *words]
         order.node("cron.present", slots={"name": f"job{number}", "schedule": "@reboot", "command": argv, "env": ENV})
     with plain_machine("/etc/cron.d", "/var/spool/cron") as machine:
-        machine.run("mkdir", "/var/spool/cron/crontabs")
+        machine.run("find", "/etc/cron.d", "/var/spool/cron", "-type", "f", "-delete")
         first = machine.plan("apply", tmp_path / "state", order.write())
         assert first.status == "done", first.text
         with subprocess.Popen([*machine.wrapper, "cron", "-f"], stderr=subprocess.DEVNULL) as cron:

@@ -288,7 +288,9 @@ def test_the_shells_of_a_machine_read_back_what_was_said_to_all(tmp_path):
     if needed:
         pytest.skip(f"needs {', '.join(needed)}")
     values = {name: value for name, value in STRANGE.items() if name != "LETTERS"}  # what nsenter prints is no UTF-8
-    with plain_machine("/etc/profile.d", "/etc/zsh", "/etc/fish") as machine:
+    folders = ("/etc/profile.d", "/etc/zsh", "/etc/fish")
+    with plain_machine(*folders) as machine:
+        before = machine.run("find", *folders, "-type", "f", "-exec", "sha256sum", "{}", "+")
         order = OrderBuilder(tmp_path / "package", "/")
         order.node("env.machine", name="m", slots={"variables": values, "path": ["/opt/a b/bin"], "unset": ["GONE"]})
         path = order.write()
@@ -303,7 +305,7 @@ def test_the_shells_of_a_machine_read_back_what_was_said_to_all(tmp_path):
             assert "GONE" not in found, start
         assert machine.plan("apply", tmp_path / "state", path).result.summary == {"unchanged": 1}
         assert machine.plan("rollback", tmp_path / "state", first.result.receipt).status == "done"
-        assert machine.run("find", "/etc/profile.d", "/etc/zsh", "/etc/fish", "-type", "f") == ""
+        assert machine.run("find", *folders, "-type", "f", "-exec", "sha256sum", "{}", "+") == before
 
 
 def test_only_shells_that_a_machine_has_get_a_file(bench):

@@ -103,7 +103,11 @@ class Action(Protocol[S]):
         ...
 
     def undo(self, host: Host, undo: Any) -> None:
-        """Take back effects other than files. Raises NotCompensable or UndoConflict."""
+        """Take back effects other than files, before these are put back. Raises NotCompensable or UndoConflict."""
+        ...
+
+    def undone(self, host: Host, undo: Any) -> None:
+        """The files are put back too: have whoever reads them see that. As safe as `undo`, and raises the same."""
         ...
 
     def fingerprint(self, host: Host, left: tuple[Left, ...]) -> tuple[Left, ...]:
@@ -181,6 +185,9 @@ class BaseAction(Generic[S]):
 
     def undo(self, host: Host, undo: Any) -> None:
         """Nothing beyond the files, which the runtime restores."""
+
+    def undone(self, host: Host, undo: Any) -> None:
+        """Nobody has to be told."""
 
     def fingerprint(self, host: Host, left: tuple[Left, ...]) -> tuple[Left, ...]:
         """Nothing beyond the files, which the runtime compares."""

@@ -53,6 +53,8 @@ BUILTIN: dict[str, str] = {
     "text.block": f"{_HERE}.text.lines:Block",
     "text.line": f"{_HERE}.text.lines:Line",
     "text.set": f"{_HERE}.text.values:Set",
+    "timer.absent": f"{_HERE}.timer:Absent",
+    "timer.present": f"{_HERE}.timer:Present",
     "user.absent": f"{_HERE}.user:Absent",
     "user.present": f"{_HERE}.user:Present",
 }
