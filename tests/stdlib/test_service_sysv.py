@@ -128,11 +128,11 @@ def test_drift_of_services_is_told(sysv):
     assert "sysv-boot:demo: was enabled, is disabled" in drift.text
 
 
-def test_a_restart_and_a_reload_react_to_a_change_and_to_its_end(sysv):
+def test_a_reload_and_a_restart_react_to_a_change_and_to_its_end(sysv):
     sysv.machine.run("/etc/init.d/demo", "start")
     order = sysv.order()
     needs = [order.node("file.write", content="VALUE=2\n", path="/etc/demo.conf")]
-    for action in ("restart", "reload"):
+    for action in ("reload", "restart"):
         needs.append(order.node(f"service.{action}", slots={"name": "demo", "manager": "sysv"}, needs=needs))
     pid = sysv.pid()
     first = sysv.apply(order, on_conflict="overwrite")
@@ -143,6 +143,21 @@ def test_a_restart_and_a_reload_react_to_a_change_and_to_its_end(sysv):
     assert sysv.pid() == pid
     assert sysv.rollback(first).status == "done"
     assert (sysv.pid() != pid, sysv.machine.run("cat", "/run/demo.log")) == (True, "reloaded\nreloaded")
+
+
+def test_a_service_is_not_restarted_for_what_it_was_started_with(sysv):
+    order = sysv.order()
+    slots = {"name": "demo", "manager": "sysv"}
+    before = order.node("file.write", content="VALUE=2\n", path="/etc/demo.conf")
+    started = order.node("service.start", slots=slots, needs=[before])
+    order.node("service.restart", name="needless", slots=slots, needs=[before, started])
+    later = order.node("file.write", content="VALUE=3\n", path="/etc/later", needs=[started])
+    restarted = order.node("service.restart", name="due", slots=slots, needs=[before, started, later])
+    order.node("service.reload", slots=slots, needs=[restarted])
+    first = sysv.apply(order, on_conflict="overwrite")
+    assert first.status == "done", first.text
+    done = {event.node.rpartition("/")[2] for event in first.events if event.status == "done" and event.node}
+    assert done == {"demo.conf", "service.start:1", "later", "service.restart:due"}
 
 
 def test_what_a_script_leaves_in_the_background_outlives_the_run_and_may_speak(sysv):

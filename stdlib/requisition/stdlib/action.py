@@ -202,6 +202,7 @@ def action(
     family: str = "",
     ephemeral: str = "",
     reactive: str = "",
+    renews: tuple[str, ...] = (),
 ) -> Any:
     """Class decorator: builds `spec` from the class's docstring and its `slots` Struct."""
 
@@ -219,6 +220,7 @@ def action(
             family=family,
             ephemeral=ephemeral,
             reactive=reactive,
+            renews=renews,
         )
         return cls
 
