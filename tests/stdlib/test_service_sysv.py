@@ -10,83 +10,15 @@ from requisition.stdlib.action import ActionError
 from requisition.stdlib.host import CommandResult
 from requisition.stdlib.providers.service.sysv import read_status, start_levels
 from support import trees
-from support.machines import plain_machine
 from support.orders import OrderBuilder
 from support.process import request
+from support.services import SCRIPT, sysv
 from support.session import ask
 
+__all__ = ["sysv"]
 pytestmark = pytest.mark.skipif(
     shutil.which("update-rc.d", path="/usr/sbin") is None, reason="needs Debian's init tools"
 )
-SCRIPT = """#!/bin/sh
-### BEGIN INIT INFO
-# Provides: {name}
-# Required-Start: $remote_fs
-# Required-Stop: $remote_fs
-# Default-Start: 2 3 4 5
-# Default-Stop: 0 1 6
-# Short-Description: A test
-### END INIT INFO
-daemon="/usr/bin/sleep"
-case "$1" in
-start) . /etc/demo.conf; start-stop-daemon --start --quiet --oknodo --background --make-pidfile \\
-  --pidfile /run/{name}.pid --exec $daemon -- 1000 ;;
-stop) start-stop-daemon --stop --quiet --oknodo --retry 5 --pidfile /run/{name}.pid --remove-pidfile --exec $daemon ;;
-restart) $0 stop && $0 start ;;
-reload) echo reloaded >> /run/{name}.log ;;
-status) start-stop-daemon --status --pidfile /run/{name}.pid --exec $daemon ;;
-*) echo "usage: $0 start|stop|restart|reload|status" >&2; exit 2 ;;
-esac
-"""
-
-
-class Sysv:
-    """Orders on the root of a machine."""
-
-    def __init__(self, machine, folder):
-        self.machine = machine
-        self.folder = folder
-        self.count = 0
-
-    def script(self, name, text=""):
-        self.machine.write(f"/etc/init.d/{name}", text or SCRIPT.format(name=name), "755")
-
-    def order(self, *steps, **fields):
-        """Actions on services, each after the one before."""
-        self.count += 1
-        order = OrderBuilder(self.folder / f"package{self.count}", "/", serial=self.count)
-        needs = []
-        for action, name in steps:
-            slots = {"name": name, "manager": "sysv", **fields}
-            needs = [order.node(f"service.{action}", name=f"{action}-{name}", slots=slots, needs=needs)]
-        return order
-
-    def apply(self, order, **fields):
-        return self.machine.plan("apply", self.folder / "state", order.write(), **fields)
-
-    def rollback(self, answer):
-        return self.machine.plan("rollback", self.folder / "state", answer.result.receipt)
-
-    def drift(self):
-        return self.machine.plan("status", self.folder / "state", target_root="/")
-
-    def status(self, name):
-        return self.machine.says("sh", "-c", f"/etc/init.d/{name} status >/dev/null 2>&1; echo $?")
-
-    def pid(self, name="demo"):
-        return self.machine.run("cat", f"/run/{name}.pid")
-
-    def links(self, name="demo"):
-        return self.machine.says("sh", "-c", f"cd /etc; echo rc?.d/*{name}")
-
-
-@pytest.fixture
-def sysv(tmp_path):
-    with plain_machine("/etc", "/var") as machine:
-        sysv = Sysv(machine, tmp_path)
-        machine.write("/etc/demo.conf", "VALUE=1\n")
-        sysv.script("demo")
-        yield sysv
 
 
 def test_a_service_is_linked_and_started_once_and_a_rollback_takes_both_back(sysv):
@@ -128,11 +60,11 @@ def test_drift_of_services_is_told(sysv):
     assert "sysv-boot:demo: was enabled, is disabled" in drift.text
 
 
-def test_a_restart_and_a_reload_react_to_a_change_and_to_its_end(sysv):
+def test_a_reload_and_a_restart_react_to_a_change_and_to_its_end(sysv):
     sysv.machine.run("/etc/init.d/demo", "start")
     order = sysv.order()
     needs = [order.node("file.write", content="VALUE=2\n", path="/etc/demo.conf")]
-    for action in ("restart", "reload"):
+    for action in ("reload", "restart"):
         needs.append(order.node(f"service.{action}", slots={"name": "demo", "manager": "sysv"}, needs=needs))
     pid = sysv.pid()
     first = sysv.apply(order, on_conflict="overwrite")
@@ -143,6 +75,21 @@ def test_a_restart_and_a_reload_react_to_a_change_and_to_its_end(sysv):
     assert sysv.pid() == pid
     assert sysv.rollback(first).status == "done"
     assert (sysv.pid() != pid, sysv.machine.run("cat", "/run/demo.log")) == (True, "reloaded\nreloaded")
+
+
+def test_a_service_is_not_restarted_for_what_it_was_started_with(sysv):
+    order = sysv.order()
+    slots = {"name": "demo", "manager": "sysv"}
+    before = order.node("file.write", content="VALUE=2\n", path="/etc/demo.conf")
+    started = order.node("service.start", slots=slots, needs=[before])
+    order.node("service.restart", name="needless", slots=slots, needs=[before, started])
+    later = order.node("file.write", content="VALUE=3\n", path="/etc/later", needs=[started])
+    restarted = order.node("service.restart", name="due", slots=slots, needs=[before, started, later])
+    order.node("service.reload", slots=slots, needs=[restarted])
+    first = sysv.apply(order, on_conflict="overwrite")
+    assert first.status == "done", first.text
+    done = {event.node.rpartition("/")[2] for event in first.events if event.status == "done" and event.node}
+    assert done == {"demo.conf", "service.start:1", "later", "service.restart:due"}
 
 
 def test_what_a_script_leaves_in_the_background_outlives_the_run_and_may_speak(sysv):

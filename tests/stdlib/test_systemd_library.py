@@ -87,6 +87,7 @@ def test_a_unit_runs_is_restarted_when_it_changes_and_is_gone_after_rollbacks(ma
     assert first.status == "done", first.text
     assert machine.run("ps", "-o", "user=", "-p", machine.run("systemctl", "show", "-P", "MainPID", "shop")) == "nobody"
     assert machine.run("systemctl", "is-enabled", "shop") == "enabled"
+    assert first.result.summary == {"done": 3, "unchanged": 1}  # started, and so not restarted
     pid = machine.run("systemctl", "show", "-P", "MainPID", "shop")
     call = f'unit("shop", {IDLE}, user = "daemon")'
     second = apply(machine, tmp_path, call)

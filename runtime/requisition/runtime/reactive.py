@@ -30,6 +30,32 @@ def causes(one: Bound, graph: Hydrated) -> Iterator[tuple[int, bool]]:
             f"say what it reacts to: after = [...]; or {_switch(one)} = False to have it done each time",
         )
     own = _provider(one)
+    return ((index, inside) for index, inside in _before(one, graph) if _provider(graph.bound[index]) != own)
+
+
+def is_due(one: Bound, graph: Hydrated, runs: Mapping[tuple[int, Scope], NodeRun], scope: Scope) -> bool:
+    """Whether a node in a scope has a reason, by what became so far of the nodes before it. What a node before it, that
+    began the same thing anew, had waited for itself is none. Raises ActionError."""
+    within: set[int] = set()
+
+    def is_done(index: int, *, inside: bool) -> bool:
+        if inside:
+            if not within:
+                within.update(node for (node, _), run in list(runs.items()) if run.status == "done")
+            return index in within
+        around = (runs.get((index, scope[:depth])) for depth in range(len(scope) + 1))
+        return any(run is not None and run.status == "done" for run in around)
+
+    reasons = {index for index, inside in causes(one, graph) if is_done(index, inside=inside)}
+    if reasons:
+        for index, inside in _before(one, graph):
+            if _renews(graph.bound[index], one) and is_done(index, inside=inside):
+                reasons.difference_update(early for early, _ in _before(graph.bound[index], graph))
+    return bool(reasons)
+
+
+def _before(one: Bound, graph: Hydrated) -> Iterator[tuple[int, bool]]:
+    """All that a node waits for, directly or through others, and, marked True, what flow nodes among them run."""
     seen = {one.index}
     pending = [(one.index, False)]
     while pending:
@@ -42,24 +68,15 @@ def causes(one: Bound, graph: Hydrated) -> Iterator[tuple[int, bool]]:
             if index not in seen:
                 seen.add(index)
                 pending.append((index, within))
-                if _provider(graph.bound[index]) != own:
-                    yield index, within
+                yield index, within
 
 
-def is_due(one: Bound, graph: Hydrated, runs: Mapping[tuple[int, Scope], NodeRun], scope: Scope) -> bool:
-    """Whether a node in a scope has a reason, by what became so far of the nodes before it. Raises ActionError."""
-    within: set[int] | None = None
-    for index, inside in causes(one, graph):
-        if inside:
-            if within is None:
-                within = {node for (node, _), run in list(runs.items()) if run.status == "done"}
-            if index in within:
-                return True
-        else:
-            around = (runs.get((index, scope[:depth])) for depth in range(len(scope) + 1))
-            if any(run is not None and run.status == "done" for run in around):
-                return True
-    return False
+def _renews(one: Bound, other: Bound) -> bool:
+    """Whether a node begins anew what another one is about, which then needs to react to nothing older."""
+    names = one.action.spec.renews if one.action is not None else ()
+    if not names or _provider(one) != _provider(other) or one.slots is None or other.slots is None:
+        return False
+    return all(getattr(one.slots, name) == getattr(other.slots, name, None) for name in names)
 
 
 def _switch(one: Bound) -> str:

@@ -215,6 +215,7 @@ def action(
     ephemeral: str = "",
     reactive: str = "",
     serial: bool = False,
+    renews: tuple[str, ...] = (),
 ) -> Any:
     """Class decorator: builds `spec` from the class's docstring and its `slots` Struct."""
 
@@ -233,6 +234,7 @@ def action(
             ephemeral=ephemeral,
             reactive=reactive,
             serial=serial,
+            renews=renews,
         )
         return cls
 

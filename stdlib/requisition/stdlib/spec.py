@@ -64,8 +64,10 @@ class ActionSpec(Struct, frozen=True, omit_defaults=True):
     done together (`Batched`); those of a `family` are judged together before anything is touched (`Judging`).
     `ephemeral` names the slot by which a node asks to be done only when one that needs it has something to do,
     and to be taken back at the end of its phase. `reactive` names the slot, true by default, by which it is done only
-    when a node that it waits for changed something in this run; it is taken back after all that is not. `serial`
-    actions of a provider change the same files, which their slots do not name: they are done as written.
+    when a node that it waits for changed something in this run; it is taken back after all that is not. `renews` are
+    the slots that name what an action begins anew, with all that its node had waited for: in that, a reactive node of
+    the same thing that follows has no reason. `serial` actions of a provider change the same files, which their slots
+    do not name: they are done as written.
     """
 
     name: str
@@ -80,6 +82,7 @@ class ActionSpec(Struct, frozen=True, omit_defaults=True):
     family: str = ""
     ephemeral: str = ""
     reactive: str = ""
+    renews: tuple[str, ...] = ()
     serial: bool = False
     since: str = "0.1"
 

@@ -19,6 +19,7 @@ Timeout = Annotated[int, slot("duration", "how long it may take")]
 OnChange = Annotated[
     bool, slot("bool", "only when something that the node waits for was changed in this run; False: each time")
 ]
+ONE = ("name", "manager")
 NAME = (Output("name", "string", "the service, by its full name"),)
 
 
@@ -154,7 +155,7 @@ def _resource(host: Host, path: str) -> Service:
     return Service(host, kind.removesuffix("-boot"), name)
 
 
-@action("service.start", outputs=NAME, effect="outside", blocking=True)
+@action("service.start", outputs=NAME, effect="outside", blocking=True, renews=ONE)
 class Start(_Activity):
     """Have a service run. A rollback stops it again, if it did not run before."""
 
@@ -170,10 +171,11 @@ class Stop(_Activity):
     wanted = ("stopped", "failed")
 
 
-@action("service.restart", effect="outside", blocking=True, reactive="on_change")
+@action("service.restart", effect="outside", blocking=True, reactive="on_change", renews=ONE)
 class Restart(BaseAction[ReactiveSlots]):
-    """Restart a service because something changed that the node waits for (`after`). A rollback restarts it again,
-    when everything else is as it was before, so that it runs with its old files; or stops it, if it did not run."""
+    """Restart a service because something changed that the node waits for (`after`), unless the service was started
+    since. A rollback restarts it again, when everything else is as it was before, so that it runs with its old files;
+    or stops it, if it did not run."""
 
     slots = ReactiveSlots
 
@@ -200,8 +202,9 @@ class Restart(BaseAction[ReactiveSlots]):
 
 @action("service.reload", effect="outside", blocking=True, reactive="on_change")
 class Reload(BaseAction[ReactiveSlots]):
-    """Have a service read its configuration again, because something changed that the node waits for (`after`). One
-    that does not run reads it when it starts. A rollback has it read the old one, when that is back."""
+    """Have a service read its configuration again, because something changed that the node waits for (`after`), unless
+    the service was started since. One that does not run reads it when it starts. A rollback has it read the old one,
+    when that is back."""
 
     slots = ReactiveSlots
 

@@ -52,7 +52,7 @@ class Launchd:
     """See `Manager`."""
 
     name: ClassVar[str] = "launchd"
-    tells_failure: ClassVar[bool] = True
+    tells_failure: ClassVar[bool] = False
 
     def full_name(self, name: str) -> str:
         """The label."""

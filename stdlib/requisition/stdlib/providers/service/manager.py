@@ -55,7 +55,7 @@ class Manager(Protocol):
 
     name: ClassVar[str]
     tells_failure: ClassVar[bool]
-    """Whether a service that failed can be told from one that was stopped."""
+    """Whether one that failed, or whose restart was cut in two, can be told from one that somebody stopped."""
 
     def full_name(self, name: str) -> str:
         """The one spelling under which it has a service. Raises ActionError for what is no name of one."""
