@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from requisition.stdlib.action import ActionError, Cancelled, Satisfied, UndoConflict
-from requisition.stdlib.providers.net import Download
+from requisition.stdlib.providers.net.download import Download
 from support.hosts import Bench
 from support.trees import snapshot
 from support.webserver import WebServer, cut, redirect, refuse, send, whole

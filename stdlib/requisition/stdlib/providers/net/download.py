@@ -11,7 +11,8 @@ from requisition.stdlib.action import ActionError, BaseAction, Change, Done, Sat
 from requisition.stdlib.host import ABSENT, FileChange, Host
 from requisition.stdlib.providers.accounts import gid_of, uid_of
 from requisition.stdlib.providers.file import Group, Mode, Owner, verified
-from requisition.stdlib.providers.net_transfer import Source, check_url, fetch, sha256_of
+from requisition.stdlib.providers.net.address import check_url
+from requisition.stdlib.providers.net.transfer import FETCHED, Source, fetch, sha256_of
 from requisition.stdlib.spec import Output, slot
 
 _CHUNK = 1 << 18
@@ -75,7 +76,7 @@ class Download(BaseAction[DownloadSlots]):
 
 
 def _check(slots: DownloadSlots) -> None:
-    check_url(slots.url)
+    check_url(slots.url, FETCHED)
     if not slots.sha256 and not slots.insecure_no_digest:
         raise ActionError(
             f"{slots.url} is downloaded without a digest",

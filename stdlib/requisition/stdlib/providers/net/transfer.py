@@ -27,6 +27,7 @@ _CHUNK = 1 << 18
 _CANCEL_MS = 250
 _PASSING = (408, 425, 429)
 _RANGE_REFUSED = 416
+FETCHED = ("http", "https", "file")
 
 
 class Source(Struct, frozen=True):
@@ -36,21 +37,6 @@ class Source(Struct, frozen=True):
     sha256: str
     timeout: int
     max_size: int
-
-
-def check_url(url: str) -> None:
-    """Raises ActionError for an address that is not fetched."""
-    try:
-        parts = urlsplit(url)
-        named = parts.username is not None or parts.password is not None
-    except ValueError as error:
-        raise ActionError(f"the address {url!r} cannot be read: {error}", "check the address") from error
-    if parts.scheme not in ("http", "https", "file"):
-        raise ActionError(f"the address {url!r} is not http, https or file")
-    if any(ord(c) <= 32 or ord(c) == 127 for c in url):
-        raise ActionError(f"the address {url!r} holds a space or control character", "encode it, as %20")
-    if named:
-        raise ActionError("the address holds a user name or password", "an order is no place for it; use another way")
 
 
 def fetch(host: Host, source: Source, place: str) -> tuple[str, int]:
