@@ -1,37 +1,22 @@
+"""Downloads: once, resumed, from mirrors, and taken back."""
+
 import hashlib
 import os
-import threading
 
 import pytest
 
 from requisition.stdlib.action import ActionError, Cancelled, Satisfied, UndoConflict
+from requisition.stdlib.providers.net import transfer
 from requisition.stdlib.providers.net.download import Download
-from support.hosts import Bench
+from support.certificates import certificate
+from support.downloads import ANY, CONTENT, DIGEST, download, impatient, refused
 from support.trees import snapshot
-from support.webserver import WebServer, cut, redirect, refuse, send, whole
-
-CONTENT = os.urandom(700_000)
-DIGEST = hashlib.sha256(CONTENT).hexdigest()
+from support.webserver import WebServer, chunks, cut, redirect, refuse, whole
 
 
 @pytest.fixture
 def bench(tmp_path):
-    made = Bench(tmp_path)
-    made.host.sleep_ms = lambda duration: None  # patience is not what is tested
-    return made
-
-
-def download(bench, server, **slots):
-    slots = {"url": server.url, "path": "/file", "sha256": DIGEST} | slots
-    return bench.do(Download(), **slots)
-
-
-def refused(bench, server, words, **slots):
-    before = snapshot(bench.root)
-    with pytest.raises(ActionError, match=words) as found:
-        download(bench, server, **slots)
-    assert snapshot(bench.root) == before
-    return str(found.value)
+    return impatient(tmp_path)
 
 
 def test_a_file_is_downloaded_once_and_undone_exactly(bench):
@@ -65,39 +50,32 @@ def test_a_transfer_that_breaks_off_is_resumed(bench):
 def test_without_digest_only_the_same_content_is_resumed(bench):
     new = b"new" * 100_000
     with WebServer(cut(CONTENT, 300_000, ETag='"1"'), whole(new, ETag='"2"')) as server:
-        download(bench, server, sha256="", insecure_no_digest=True)
+        download(bench, server, **ANY)
         assert server.seen[1]["If-Range"] == '"1"'
     assert (bench.root / "file").read_bytes() == new
 
 
-def test_without_digest_and_without_validator_it_starts_again(bench):
-    with WebServer(cut(CONTENT, 300_000), whole(CONTENT)) as server:
-        download(bench, server, sha256="", insecure_no_digest=True)
+@pytest.mark.parametrize("tag", ['W/"1"', ""])
+def test_a_weak_validator_vouches_for_nothing(bench, tag):
+    headers = {"ETag": tag, "Last_Modified": "Sat, 21 Nov 2026 07:28:00 GMT"}
+    with WebServer(cut(CONTENT, 300_000, **headers), whole(CONTENT)) as server:
+        download(bench, server, **ANY)
         assert "Range" not in server.seen[1]
     assert (bench.root / "file").read_bytes() == CONTENT
 
 
-def test_a_server_that_resumes_with_another_content_is_asked_for_all_of_it(bench):
-    other = bytes(len(CONTENT))
-    with WebServer(cut(other, 300_000), whole(CONTENT)) as server:
-        download(bench, server)
-        assert [seen.get("Range") for seen in server.seen] == [None, "bytes=300000-", None]
+def test_a_validator_outlasts_a_server_in_trouble(bench):
+    with WebServer(cut(CONTENT, 300_000, ETag='"1"'), refuse(503), whole(CONTENT, ETag='"1"')) as server:
+        download(bench, server, **ANY)
+        assert server.seen[2]["If-Range"] == '"1"'
+        assert server.seen[2]["Range"] == "bytes=300000-"
     assert (bench.root / "file").read_bytes() == CONTENT
 
 
-def test_a_server_that_resumes_elsewhere_is_asked_for_all_of_it(bench):
-    def elsewhere(handler):
-        send(handler, CONTENT[1:], status=206, Content_Range=f"bytes 1-{len(CONTENT) - 1}/{len(CONTENT)}")
-
-    with WebServer(cut(CONTENT, 300_000), elsewhere, whole(CONTENT)) as server:
-        download(bench, server)
-    assert (bench.root / "file").read_bytes() == CONTENT
-
-
-def test_a_refused_range_starts_again(bench):
-    with WebServer(cut(CONTENT, 300_000), refuse(416), whole(CONTENT)) as server:
-        download(bench, server)
-        assert "Range" not in server.seen[2]
+def test_without_digest_and_without_validator_it_starts_again(bench):
+    with WebServer(cut(CONTENT, 300_000), whole(CONTENT)) as server:
+        download(bench, server, **ANY)
+        assert "Range" not in server.seen[1]
     assert (bench.root / "file").read_bytes() == CONTENT
 
 
@@ -126,54 +104,6 @@ def test_another_content_is_refused_with_both_digests(bench):
     assert hashlib.sha256(b"forged").hexdigest() in text
 
 
-def test_more_than_announced_is_not_read(bench):
-    with WebServer(lambda handler: send(handler, CONTENT + b"more", length=len(CONTENT))) as server:
-        download(bench, server)
-    assert (bench.root / "file").read_bytes() == CONTENT
-
-
-def test_a_large_announcement_is_refused_before_anything_is_read(bench):
-    with WebServer(lambda handler: send(handler, b"", length=1 << 50)) as server:
-        refused(bench, server, "more than 1000 bytes", max_size=1000)
-        assert len(server.seen) == 1
-
-
-def test_a_stream_without_end_is_cut_at_the_limit(bench):
-    def endless(handler):
-        handler.send_response(200)
-        handler.end_headers()
-        try:
-            while True:
-                handler.wfile.write(CONTENT)
-        except OSError:
-            return
-
-    with WebServer(endless) as server:
-        refused(bench, server, "more than 5000000 bytes", max_size=5_000_000)
-
-
-def test_a_silent_server_is_left(bench):
-    done = threading.Event()
-    with WebServer(lambda handler: done.wait(20)) as server:
-        refused(bench, server, "timed out", timeout=50)
-        done.set()
-
-
-def test_a_server_that_drips_is_left(bench):
-    """A few bytes now and then would hold for ever a reader that only minds silence."""
-    times = iter(range(0, 10_000_000, 2000))
-    bench.host.now_ms = lambda: next(times)
-    done = threading.Event()
-
-    def drip(handler):
-        send(handler, b"x" * 100, length=5000)
-        done.wait(20)
-
-    with WebServer(drip) as server:
-        refused(bench, server, "less than 512 bytes a second", timeout=1000)
-        done.set()
-
-
 def test_a_run_that_is_stopped_stops_a_transfer(bench):
     def stop(duration):
         raise Cancelled("the run is being stopped")
@@ -183,21 +113,6 @@ def test_a_run_that_is_stopped_stops_a_transfer(bench):
     bench.host.now_ms = lambda: next(times)
     with WebServer(whole(CONTENT)) as server, pytest.raises(Cancelled):
         download(bench, server)
-
-
-@pytest.mark.parametrize("target", ["file:///etc/passwd", "ftp://127.0.0.1/x", "data:,x", "gopher://x"])
-def test_a_redirect_leads_only_to_http(bench, target):
-    with WebServer(redirect(target)) as server:
-        refused(bench, server, "not followed|not allowed", sha256="", insecure_no_digest=True)
-
-
-def test_a_redirect_to_http_is_followed_and_a_circle_is_left(bench):
-    with WebServer(whole(CONTENT)) as there, WebServer(redirect(there.url)) as here:
-        download(bench, here)
-    (bench.root / "file").unlink()
-    with WebServer(whole(CONTENT)) as server:
-        server.answers = [redirect(server.url)]
-        refused(bench, server, "302|redirect")
 
 
 def test_a_file_of_the_machine_can_be_fetched(bench, tmp_path):
@@ -241,3 +156,154 @@ def test_an_undo_leaves_a_download_that_someone_replaced(bench):
     (bench.root / "file").write_text("theirs")
     with pytest.raises(UndoConflict):
         bench.undo(Download(), change)
+
+
+# between attempts, and from place to place -------------------------------------------------------
+
+
+def test_what_came_stays_for_the_next_time(bench):
+    with WebServer(cut(CONTENT, 300_000), refuse(503)) as server:
+        refused(bench, server, "status 503")
+        (place,) = os.listdir(bench.host.scratch())
+        assert os.stat(f"{bench.host.scratch()}/{place}").st_mode & 0o7777 == 0o600
+        server.answers = [whole(CONTENT)]
+        download(bench, server)
+        assert server.seen[-1]["Range"] == "bytes=300000-"
+    assert (bench.root / "file").read_bytes() == CONTENT
+    assert not os.listdir(bench.host.scratch())
+
+
+@pytest.mark.parametrize(
+    "bad", [refuse(404), refuse(503), redirect("file:///etc/passwd"), whole(b"forged"), chunks(CONTENT, b"more")]
+)
+def test_the_next_mirror_is_asked_when_one_fails(bench, bad):
+    logged = []
+    bench.host.log = logged.append
+    with WebServer(bad) as one, WebServer(refuse(404)) as two, WebServer(whole(CONTENT)) as three:
+        download(bench, one, mirrors=[two.url, three.url], max_size=len(CONTENT))
+    assert (bench.root / "file").read_bytes() == CONTENT
+    assert [line.split(" ")[0].rstrip(":") for line in logged] == [one.url, two.url]
+
+
+def test_a_mirror_goes_on_where_another_broke_off(bench):
+    with WebServer(cut(CONTENT, 300_000), refuse(404)) as one, WebServer(whole(CONTENT)) as two:
+        download(bench, one, mirrors=[two.url])
+        assert two.seen[0]["Range"] == "bytes=300000-"
+    assert (bench.root / "file").read_bytes() == CONTENT
+
+
+def test_without_digest_a_mirror_starts_at_the_beginning(bench):
+    with (
+        WebServer(cut(b"old" * 999, 300, ETag='"1"'), refuse(404)) as one,
+        WebServer(whole(CONTENT, ETag='"1"')) as two,
+    ):
+        download(bench, one, mirrors=[two.url], **ANY)
+        assert "Range" not in two.seen[0]
+    assert (bench.root / "file").read_bytes() == CONTENT
+
+
+def test_a_mirror_is_not_asked_when_the_first_one_has_it(bench):
+    with WebServer(whole(CONTENT)) as one, WebServer(whole(CONTENT)) as two:
+        download(bench, one, mirrors=[two.url])
+        assert two.seen == []
+
+
+def test_when_no_mirror_has_it_each_is_named(bench, tmp_path):
+    with WebServer(refuse(404)) as one, WebServer(whole(b"forged")) as two:
+        text = refused(bench, one, "none of 3 addresses", mirrors=[two.url, f"file://{tmp_path}/none"])
+    assert f"{one.url} answered with status 404; " in text
+    assert f"{two.url} gave sha256 " in text
+    assert f"file://{tmp_path}/none cannot be downloaded: No such file or directory" in text
+
+
+def test_a_mirror_that_is_no_address_is_refused_at_once(bench):
+    with pytest.raises(ActionError, match=r"'http://…@host/x' holds a user name") as found:
+        bench.observe(Download(), url="http://host/x", path="/file", sha256=DIGEST, mirrors=["http://me:secret@host/x"])
+    assert "secret" not in str(found.value)
+
+
+def test_a_run_that_is_stopped_asks_no_mirror(bench):
+    def stop(duration):
+        raise Cancelled("the run is being stopped")
+
+    bench.host.sleep_ms = stop
+    with WebServer(refuse(503)) as one, WebServer(whole(CONTENT)) as two:
+        with pytest.raises(Cancelled):
+            download(bench, one, mirrors=[two.url])
+        assert two.seen == []
+
+
+def test_the_proxy_of_the_environment_is_used(bench, monkeypatch):
+    with WebServer(whole(CONTENT)) as proxy:
+        monkeypatch.setenv("http_proxy", proxy.url.removesuffix("/file"))
+        bench.do(Download(), url="http://far.invalid/file", path="/file", sha256=DIGEST)
+        assert proxy.seen[0]["Host"] == "far.invalid"
+        monkeypatch.setenv("https_proxy", "http://me:secret@" + proxy.url[7:])
+        with pytest.raises(ActionError, match="Tunnel connection failed: 501") as found:
+            bench.do(Download(), url="https://far.invalid/file", path="/other", sha256=DIGEST)
+    assert "secret" not in str(found.value)
+
+
+def test_a_full_disk_is_told_as_one(bench):
+    with open("/dev/full", "wb", buffering=0) as full, pytest.raises(ActionError, match="cannot be kept: No space"):
+        transfer._write(full, b"x")
+
+
+# TLS ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def own(bench, tmp_path):
+    """A certificate that signed itself; its public part is /ca.crt on the target."""
+    made = certificate(tmp_path, "127.0.0.1")
+    text = made.read_text()
+    (bench.root / "ca.crt").write_text(text[text.index("-----BEGIN CERTIFICATE") :])
+    return made
+
+
+def test_a_server_is_trusted_by_the_certificate_that_is_given(bench, own):
+    with WebServer(whole(CONTENT), certificate=own) as server:
+        text = refused(bench, server, "certificate is not trusted: self-signed certificate")
+        assert "secret" not in text
+        download(bench, server, ca="/ca.crt")
+    assert (bench.root / "file").read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize(
+    ("names", "expired", "words"),
+    [(["127.0.0.1"], True, "certificate has expired"), (["other.example"], False, "not valid for '127.0.0.1'")],
+)
+def test_old_certificates_and_those_of_others_are_refused_and_asked_once(bench, tmp_path, names, expired, words):
+    bad = certificate(tmp_path, *names, expired=expired)
+    (bench.root / "ca.crt").write_bytes(bad.read_bytes())
+    with WebServer(whole(CONTENT), certificate=bad) as server, WebServer(whole(CONTENT)) as mirror:
+        refused(bench, server, words, ca="/ca.crt")
+        download(bench, server, ca="/ca.crt", mirrors=[mirror.url])
+
+
+def test_a_redirect_never_leads_out_of_https(bench, own):
+    with WebServer(whole(CONTENT)) as plain, WebServer(redirect(plain.url), certificate=own) as server:
+        refused(bench, server, "from https to http", ca="/ca.crt")
+        assert plain.seen == []
+
+
+def test_a_redirect_may_lead_into_https(bench, own):
+    with WebServer(whole(CONTENT), certificate=own) as there, WebServer(redirect(there.url)) as here:
+        download(bench, here, ca="/ca.crt")
+    assert (bench.root / "file").read_bytes() == CONTENT
+
+
+def test_an_address_of_ipv6_is_downloaded_from(bench):
+    try:
+        server = WebServer(whole(CONTENT), address="::1")
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    with server:
+        download(bench, server)
+    assert (bench.root / "file").read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("url", ["http://no-such-host.invalid/x", "http://127.0.0.1:1/x", "http://a..b/x"])
+def test_a_host_that_is_not_there_is_told(bench, url):
+    with pytest.raises(ActionError, match=rf"{url} cannot be downloaded: (nobody listens there|its name )"):
+        bench.do(Download(), url=url, path="/file", sha256=DIGEST)

@@ -104,3 +104,15 @@ def redirect(target: str) -> Answer:
 def refuse(status: int) -> Answer:
     """Answers with an error."""
     return lambda handler: send(handler, b"no", status=status)
+
+
+def said(*lines: str, body: bytes = b"") -> Answer:
+    """An answer to the byte."""
+    head = "".join(f"{line}\r\n" for line in ("HTTP/1.1 200 OK", *lines))
+    return lambda handler: handler.wfile.write(head.encode() + b"\r\n" + body)
+
+
+def chunks(*parts: bytes, end: bool = True) -> Answer:
+    """A body in chunks (RFC 9112 §7.1), whole or cut between two of them."""
+    body = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in parts)
+    return said("Transfer-Encoding: chunked", body=body + (b"0\r\n\r\n" if end else b""))

@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 from requisition.stdlib.action import ActionError
 
 WEB = ("http", "https")
+_LONGEST = 200
 _LOGIN = re.compile(r"//[^/?#]*@")
 
 
@@ -33,7 +34,8 @@ def check_url(url: str, schemes: tuple[str, ...] = WEB) -> None:
 
 
 def shown(url: str) -> str:
-    """The address for a message: without login and query, where passwords and tokens stand."""
-    url = _LOGIN.sub("//…@", url, count=1)
-    head, query, _ = url.partition("?")
+    """The address for a message: short, and without login and query, where passwords and tokens stand."""
+    head, query, _ = _LOGIN.sub("//…@", url, count=1).partition("?")
+    if len(head) > _LONGEST:
+        return f"{head[:_LONGEST]}…"
     return f"{head}?…" if query else head

@@ -5,13 +5,22 @@ server which sends a byte now and then holds a reader for ever; here the one who
 """
 
 import io
+import re
 import socket
 import ssl
 import string
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
-from http.client import BadStatusLine, HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection, RemoteDisconnected
+from http.client import (
+    HTTPConnection,
+    HTTPException,
+    HTTPResponse,
+    HTTPSConnection,
+    IncompleteRead,
+    InvalidURL,
+    RemoteDisconnected,
+)
 from typing import Any
 from urllib.parse import quote, urljoin, urlsplit
 
@@ -25,6 +34,8 @@ FAILURES = (OSError, HTTPException, ValueError)
 """What `Client.get` and reading its answer raise when the network or the server is to blame; see `why`."""
 
 _BUNDLE_LIMIT = 4 << 20
+_STRANGE = re.compile(r"[^ -~]")
+_LONGEST = 200
 
 Patience = Callable[[], float | None]
 """Asked before each wait for the network: the seconds that it may take, None for any. Raises TimeoutError."""
@@ -158,8 +169,10 @@ def knock(host: str, port: int, seconds: float) -> str:
 
 
 def why(error: BaseException) -> str:
-    """What went wrong, for a person; nothing that the server wrote but the names of TLS errors."""
-    if isinstance(error, urllib.error.URLError) and isinstance(error.reason, BaseException):
+    """What went wrong, for a person; of what the server wrote, nothing long or strange."""
+    if isinstance(error, urllib.error.URLError):
+        if isinstance(error.reason, str):
+            return error.reason
         error = error.reason
     match error:
         case ssl.SSLCertVerificationError():
@@ -174,11 +187,13 @@ def why(error: BaseException) -> str:
             return "it did not answer in time"
         case RemoteDisconnected():
             return "it closed the connection without an answer"
-        case BadStatusLine():
+        case IncompleteRead():
+            return "its answer broke off"
+        case HTTPException() if not isinstance(error, InvalidURL):
             return "what it says is not HTTP"
         case UnicodeError():
             return "its name is not well formed"
         case OSError() if error.strerror:
             return error.strerror
         case _:
-            return str(error) or type(error).__name__
+            return _STRANGE.sub("?", str(error) or type(error).__name__)[:_LONGEST]
