@@ -1,34 +1,18 @@
-"""Checks: met at once or waited for, told clearly when not met, and nothing is changed by them."""
+"""Answers that are waited for: met at once or later, told clearly when not met, and nothing is changed."""
 
 import os
 import shutil
-import socket
 import threading
 
 import pytest
 
-from requisition.stdlib.action import ActionError, Cancelled, Change, Satisfied
-from requisition.stdlib.providers.net.checks import BODY_LIMIT, HttpCheck, WaitPort
+from requisition.stdlib.action import ActionError, Change
+from requisition.stdlib.providers.net.checks import BODY_LIMIT, HttpCheck
 from support.certificates import certificate
-from support.hosts import Bench
-from support.trees import snapshot
+from support.checks import Clock, closed_port, fails, met
 from support.webserver import WebServer, cut, redirect, refuse, whole
 
 READY = whole(b"the shop is ready\n")
-
-
-class Clock:
-    """Time that passes only in pauses, at which `meanwhile` may happen."""
-
-    def __init__(self):
-        self.now = 0
-        self.pauses = []
-        self.meanwhile = lambda: None
-
-    def sleep(self, duration):
-        self.pauses.append(duration)
-        self.now += duration
-        self.meanwhile()
 
 
 @pytest.fixture
@@ -38,121 +22,12 @@ def clock():
 
 @pytest.fixture
 def bench(tmp_path, clock):
-    made = Bench(tmp_path)
-    made.host.now_ms = lambda: clock.now
-    made.host.sleep_ms = clock.sleep
-    return made
-
-
-def check(bench, url, action=HttpCheck, **slots):
-    return bench.do(action(), url=url, **slots)
-
-
-def fails(bench, words, action=HttpCheck, **slots):
-    """The message of a check that is not met."""
-    before = snapshot(bench.root)
-    found = bench.observe(action(), **slots)
-    assert isinstance(found, Change)
-    assert (found.undo, found.files, found.moves) == ({}, (), ())
-    with pytest.raises(ActionError, match=words) as failure:
-        action().do(bench.host, action.slots(**slots), found)
-    assert failure.value.hint
-    assert snapshot(bench.root) == before
-    return str(failure.value)
-
-
-def met(bench, action=HttpCheck, **slots):
-    return isinstance(bench.observe(action(), **slots), Satisfied)
-
-
-def closed_port():
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
-
-
-# ports -------------------------------------------------------------------------------------------
-
-
-def test_a_port_that_is_open_is_not_waited_for(bench, clock):
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        assert met(bench, WaitPort, host="127.0.0.1", port=server.getsockname()[1])
-    assert clock.pauses == []
-
-
-def test_a_port_that_opens_later_is_waited_for(bench, clock):
-    port, servers = closed_port(), []
-
-    def open_it():
-        if clock.now > 1000 and not servers:
-            servers.append(socket.create_server(("127.0.0.1", port)))
-
-    clock.meanwhile = open_it
-    bench.do(WaitPort(), host="127.0.0.1", port=port)
-    assert clock.pauses == [100, 200, 400, 800]
-    assert met(bench, WaitPort, host="127.0.0.1", port=port)
-    servers[0].close()
-
-
-def test_a_port_that_stays_closed_fails_when_its_time_is_over(bench, clock):
-    port = closed_port()
-    text = fails(bench, "did not open", WaitPort, host="127.0.0.1", port=port, timeout=10_000)
-    assert text == f"port {port} of 127.0.0.1 did not open within 10 s: nobody listens there"
-    assert 8_000 < clock.now <= 10_000
-
-
-def test_without_time_a_port_is_tried_once(bench, clock):
-    fails(bench, "nobody listens", WaitPort, host="127.0.0.1", port=closed_port(), timeout=0)
-    assert clock.pauses == []
-
-
-def test_an_address_of_ipv6_is_waited_for(bench):
-    try:
-        server = socket.create_server(("::1", 0), family=socket.AF_INET6)
-    except OSError:
-        pytest.skip("this machine has no IPv6")
-    with server:
-        assert met(bench, WaitPort, host="::1", port=server.getsockname()[1])
-
-
-def test_a_run_that_is_stopped_stops_waiting(bench, clock):
-    def stop():
-        raise Cancelled("the run is being stopped")
-
-    clock.meanwhile = stop
-    with pytest.raises(Cancelled):
-        bench.do(WaitPort(), host="127.0.0.1", port=closed_port())
-
-
-@pytest.mark.parametrize(
-    ("host", "port", "words"),
-    [
-        ("", 80, "no name or address"),
-        ("http://localhost", 80, "no name or address"),
-        ("[::1]", 80, "no name or address"),
-        ("me@host", 80, "no name or address"),
-        ("a b", 80, "no name or address"),
-        ("a" * 300, 80, "no name or address"),
-        ("localhost", 0, "0 is no port"),
-        ("localhost", 65536, "65536 is no port"),
-        ("localhost", -1, "-1 is no port"),
-    ],
-)
-def test_a_place_where_nobody_can_listen_is_refused_at_once(bench, host, port, words):
-    with pytest.raises(ActionError, match=words):
-        bench.observe(WaitPort(), host=host, port=port)
-
-
-@pytest.mark.parametrize("host", ["no-such-host.invalid", "a..b", "ü" * 100])
-def test_a_name_that_nobody_has_is_told(bench, host):
-    fails(bench, "name (cannot be resolved|is not well formed)", WaitPort, host=host, port=80, timeout=0)
-
-
-# answers -----------------------------------------------------------------------------------------
+    return clock.bench(tmp_path)
 
 
 def test_an_answer_as_expected_is_not_waited_for(bench, clock):
     with WebServer(READY) as server:
-        assert met(bench, url=server.url, contains="is ready")
+        assert met(bench, HttpCheck, url=server.url, contains="is ready")
         assert len(server.seen) == 1
     assert clock.pauses == []
 
@@ -166,7 +41,7 @@ def test_a_service_that_comes_up_is_waited_for(bench, clock):
             servers[0].__enter__()
 
     clock.meanwhile = come_up
-    check(bench, f"http://127.0.0.1:{port}/", contains="ready")
+    bench.do(HttpCheck(), url=f"http://127.0.0.1:{port}/", contains="ready")
     assert len(servers[0].seen) == 4
     servers[0].__exit__()
 
@@ -194,7 +69,7 @@ def test_a_service_that_comes_up_is_waited_for(bench, clock):
 )
 def test_what_came_instead_is_told(bench, answer, slots, came):
     with WebServer(answer) as server:
-        text = fails(bench, "did not answer as expected within 1 s", url=server.url, timeout=1000, **slots)
+        text = fails(bench, HttpCheck, "did not answer as expected within 1 s", url=server.url, timeout=1000, **slots)
     assert text.startswith(server.url)
     assert came in text
     assert "secret" not in text
@@ -203,7 +78,7 @@ def test_what_came_instead_is_told(bench, answer, slots, came):
 
 def test_a_long_answer_is_shortened_when_told(bench):
     with WebServer(whole(b"x" * 100_000)) as server:
-        assert len(fails(bench, "x…'", url=server.url, contains="y", timeout=0)) < 400
+        assert len(fails(bench, HttpCheck, "x…'", url=server.url, contains="y", timeout=0)) < 400
 
 
 def test_only_the_first_of_an_endless_answer_is_read(bench):
@@ -220,8 +95,8 @@ def test_only_the_first_of_an_endless_answer_is_read(bench):
             return
 
     with WebServer(endless) as server:
-        assert met(bench, url=server.url)
-        fails(bench, "a body that begins 'xxx", url=server.url, contains="y", timeout=0)
+        assert met(bench, HttpCheck, url=server.url)
+        fails(bench, HttpCheck, "a body that begins 'xxx", url=server.url, contains="y", timeout=0)
     assert sum(written) < 40 * BODY_LIMIT
 
 
@@ -241,29 +116,31 @@ def test_a_server_that_drips_is_left_wherever_it_drips(bench, clock, drip):
             return
 
     with WebServer(dripping) as server:
-        fails(bench, "took longer than 1 s", url=server.url, contains="ready", timeout=0, attempt_timeout=1000)
+        fails(
+            bench, HttpCheck, "took longer than 1 s", url=server.url, contains="ready", timeout=0, attempt_timeout=1000
+        )
         left.set()
 
 
 def test_a_silent_server_is_left(bench):
     left = threading.Event()
     with WebServer(lambda handler: left.wait(20)) as server:
-        fails(bench, "did not answer in time", url=server.url, timeout=0, attempt_timeout=50)
+        fails(bench, HttpCheck, "did not answer in time", url=server.url, timeout=0, attempt_timeout=50)
         left.set()
 
 
 def test_a_redirect_is_followed_unless_it_is_what_is_expected(bench):
     with WebServer(READY) as there, WebServer(redirect(there.url)) as here:
-        assert met(bench, url=here.url, contains="ready")
-        assert met(bench, url=here.url, status=302)
+        assert met(bench, HttpCheck, url=here.url, contains="ready")
+        assert met(bench, HttpCheck, url=here.url, status=302)
         there.answers = [refuse(404)]
-        assert f"came status 404 from {there.url}" in fails(bench, "404", url=here.url, timeout=0)
+        assert f"came status 404 from {there.url}" in fails(bench, HttpCheck, "404", url=here.url, timeout=0)
 
 
 def test_a_circle_of_redirects_is_left(bench):
     with WebServer(READY) as server:
         server.answers = [redirect("/again?token=secret")]
-        text = fails(bench, "redirects more than 5 times", url=server.url, timeout=0)
+        text = fails(bench, HttpCheck, "redirects more than 5 times", url=server.url, timeout=0)
     assert "secret" not in text
 
 
@@ -278,6 +155,7 @@ def test_a_circle_of_redirects_is_left(bench):
         ({"url": "http://host:port/"}, "cannot be read"),
         ({"url": "http://host:99999/"}, "cannot be read"),
         ({"url": "http://me:secret@[::1/"}, "cannot be read"),
+        ({"url": "http://me:sec/secret@host/"}, "cannot be read"),
         ({"url": "http://host/a b"}, "space or control"),
         ({"url": "http://host/\r\nX: y"}, "space or control"),
         ({"url": "http://bücher.example/"}, "not ASCII"),
@@ -294,10 +172,16 @@ def test_what_cannot_be_asked_is_refused_at_once(bench, slots, words):
     assert "secret" not in str(found.value)
 
 
+def test_any_length_of_time_will_do(bench):
+    with WebServer(READY) as server:
+        check = HttpCheck.slots(url=server.url, timeout=1 << 53, attempt_timeout=1 << 53)
+        HttpCheck().do(bench.host, check, Change("waits"))
+
+
 def test_no_proxy_stands_between(bench, monkeypatch):
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
     with WebServer(READY) as server:
-        assert met(bench, url=server.url)
+        assert met(bench, HttpCheck, url=server.url)
 
 
 def test_an_address_of_ipv6_is_asked(bench):
@@ -306,7 +190,7 @@ def test_an_address_of_ipv6_is_asked(bench):
     except OSError:
         pytest.skip("this machine has no IPv6")
     with server:
-        assert met(bench, url=server.url)
+        assert met(bench, HttpCheck, url=server.url)
 
 
 # TLS ---------------------------------------------------------------------------------------------
@@ -323,17 +207,17 @@ def test_a_certificate_that_signed_itself_is_trusted_when_it_is_given(bench, tmp
     own = certificate(tmp_path, "127.0.0.1", "localhost")
     with WebServer(READY, certificate=own) as server:
         ca = trusted(bench, own)
-        assert met(bench, url=server.url, contains="ready", ca=ca)
-        assert met(bench, url=server.url.replace("127.0.0.1", "localhost"), ca=ca)
+        assert met(bench, HttpCheck, url=server.url, contains="ready", ca=ca)
+        assert met(bench, HttpCheck, url=server.url.replace("127.0.0.1", "localhost"), ca=ca)
 
 
 def test_what_a_given_authority_signed_is_trusted_and_nothing_else(bench, tmp_path):
     authority = certificate(tmp_path, "Shop authority", authority=True)
     other = certificate(tmp_path, "Other authority", authority=True)
     with WebServer(READY, certificate=certificate(tmp_path, "127.0.0.1", signed_by=authority)) as server:
-        assert met(bench, url=server.url, ca=trusted(bench, authority))
-        fails(bench, "certificate is not trusted", url=server.url, ca=trusted(bench, other), timeout=0)
-        fails(bench, "certificate is not trusted", url=server.url, timeout=0)
+        assert met(bench, HttpCheck, url=server.url, ca=trusted(bench, authority))
+        fails(bench, HttpCheck, "certificate is not trusted", url=server.url, ca=trusted(bench, other), timeout=0)
+        fails(bench, HttpCheck, "certificate is not trusted", url=server.url, timeout=0)
 
 
 @pytest.mark.parametrize(
@@ -343,7 +227,7 @@ def test_what_a_given_authority_signed_is_trusted_and_nothing_else(bench, tmp_pa
 def test_an_old_certificate_and_one_of_another_name_are_refused_though_given(bench, tmp_path, names, expired, words):
     own = certificate(tmp_path, *names, expired=expired)
     with WebServer(READY, certificate=own) as server:
-        fails(bench, words, url=server.url, ca=trusted(bench, own), timeout=0)
+        fails(bench, HttpCheck, words, url=server.url, ca=trusted(bench, own), timeout=0)
 
 
 def test_a_new_certificate_is_waited_for(bench, tmp_path, clock):
@@ -351,15 +235,17 @@ def test_a_new_certificate_is_waited_for(bench, tmp_path, clock):
     old, new = certificate(tmp_path, "127.0.0.1"), certificate(tmp_path, "127.0.0.1")
     with WebServer(READY, certificate=old) as server:
         clock.meanwhile = lambda: server._context.load_cert_chain(new)
-        check(bench, server.url, ca=trusted(bench, new))
+        bench.do(HttpCheck(), url=server.url, ca=trusted(bench, new))
 
 
 def test_the_certificate_to_trust_may_come_later(bench, tmp_path, clock):
     own = certificate(tmp_path, "127.0.0.1")
     with WebServer(READY, certificate=own) as server:
-        fails(bench, "/ca.crt, which says whom to trust, is not there", url=server.url, ca="/ca.crt", timeout=0)
+        fails(
+            bench, HttpCheck, "/ca.crt, which says whom to trust, is not there", url=server.url, ca="/ca.crt", timeout=0
+        )
         clock.meanwhile = lambda: trusted(bench, own)
-        check(bench, server.url, ca="/ca.crt")
+        bench.do(HttpCheck(), url=server.url, ca="/ca.crt")
 
 
 @pytest.mark.parametrize("content", ["", "no certificate", "-----BEGIN CERTIFICATE-----\n!\n", "ü"])
@@ -369,22 +255,28 @@ def test_a_file_that_holds_no_certificate_is_refused(bench, content):
         bench.observe(HttpCheck(), url="https://127.0.0.1:9/", ca="/ca.crt")
 
 
+def test_whom_to_trust_is_a_file_and_no_link(bench):
+    (bench.root / "ca.crt").symlink_to("other")
+    with pytest.raises(ActionError, match="/ca.crt is a link"):
+        bench.observe(HttpCheck(), url="https://127.0.0.1:9/", ca="/ca.crt")
+
+
 def test_http_and_https_are_not_mistaken_for_each_other(bench, tmp_path):
     own = certificate(tmp_path, "127.0.0.1")
     with WebServer(READY) as plain, WebServer(READY, certificate=own) as tls:
-        fails(bench, "TLS cannot be agreed", url=plain.url.replace("http", "https"), timeout=0)
-        fails(bench, "without an answer|not HTTP|reset", url=tls.url.replace("https", "http"), timeout=0)
+        fails(bench, HttpCheck, "TLS cannot be agreed", url=plain.url.replace("http", "https"), timeout=0)
+        fails(bench, HttpCheck, "without an answer|not HTTP|reset", url=tls.url.replace("https", "http"), timeout=0)
 
 
 def test_a_redirect_never_leads_out_of_https(bench, tmp_path):
     own = certificate(tmp_path, "127.0.0.1")
     with WebServer(READY) as plain, WebServer(redirect(plain.url), certificate=own) as tls:
         ca = trusted(bench, own)
-        fails(bench, "from https to http", url=tls.url, ca=ca, timeout=0)
+        fails(bench, HttpCheck, "from https to http", url=tls.url, ca=ca, timeout=0)
         assert plain.seen == []
         with WebServer(redirect(tls.url)) as into:
             tls.answers = [READY]
-            assert met(bench, url=into.url, contains="ready", ca=ca)
+            assert met(bench, HttpCheck, url=into.url, contains="ready", ca=ca)
 
 
 def test_a_real_server_with_a_certificate_of_openssl_is_trusted(bench, tmp_path):
@@ -396,4 +288,4 @@ def test_a_real_server_with_a_certificate_of_openssl_is_trusted(bench, tmp_path)
     both = tmp_path / "both.pem"
     both.write_bytes(key.read_bytes() + crt.read_bytes())
     with WebServer(READY, certificate=both) as server:
-        assert met(bench, url=server.url.replace("127.0.0.1", "localhost"), ca="/shop.crt")
+        assert met(bench, HttpCheck, url=server.url.replace("127.0.0.1", "localhost"), ca="/shop.crt")

@@ -1,11 +1,15 @@
-"""Checks and downloads as nodes of an order: when they look, what is told, what is taken back."""
+"""Checks and downloads as nodes of an order: when they look, what is told, what is taken back, what a kill leaves."""
+
+import subprocess
+import threading
 
 import pytest
 
 from support.certificates import certificate
+from support.downloads import CONTENT, DIGEST
 from support.orders import OrderBuilder
 from support.packages import installed
-from support.process import request
+from support.process import command, encoded, request
 from support.session import ask
 from support.trees import snapshot
 from support.webserver import WebServer, refuse, send, whole
@@ -89,6 +93,32 @@ def test_a_check_leaves_nothing_to_roll_back(order, tmp_path):
         assert first.result.summary == {"unchanged": 1}
     back = ask(request("rollback", tmp_path / "state", first.result.receipt))
     assert "there is nothing to roll back" in back.text
+
+
+def test_a_download_goes_on_where_a_killed_run_was(order, tmp_path):
+    state, pause = tmp_path / "state", threading.Event()
+
+    def part(handler):
+        """Until some of it is kept; then the runtime is killed."""
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(len(CONTENT)))
+        handler.end_headers()
+        handler.wfile.write(CONTENT[:300_000])
+        while not any(file.stat().st_size for file in state.glob("runs/*/scratch/*")):
+            pause.wait(0.01)
+        runtime.kill()
+
+    with WebServer(part, whole(CONTENT)) as server:
+        order.node("net.download", url=server.url, sha256=DIGEST, path="/file")
+        asked = encoded(request("apply", state, order.write()))
+        runtime = subprocess.Popen(command(), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+        runtime.communicate(asked, timeout=60)
+        assert runtime.returncode == -9
+        answer = ask(request("resume", state))
+        assert answer.status == "done", answer.text
+        begin = int(server.seen[1]["Range"].removeprefix("bytes=").removesuffix("-"))
+    assert 0 < begin <= 300_000
+    assert (tmp_path / "root/file").read_bytes() == CONTENT
 
 
 def test_packages_say_it_in_few_words(tmp_path):

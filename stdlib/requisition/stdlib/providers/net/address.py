@@ -17,6 +17,8 @@ def check_url(url: str, schemes: tuple[str, ...] = WEB) -> None:
         parts = urlsplit(url)
         host, _, named = parts.hostname, parts.port, parts.username is not None
     except ValueError as error:
+        if "@" in url:  # where the login ends is not certain, so nothing is repeated
+            raise ActionError("an address with a @ in it cannot be read", "check the address") from None
         raise ActionError(f"the address {seen!r} cannot be read: {error}", "check the address") from error
     if parts.scheme not in schemes:
         words = " or ".join([", ".join(schemes[:-1]), schemes[-1]])

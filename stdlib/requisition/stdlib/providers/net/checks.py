@@ -35,7 +35,6 @@ _LEAST_MS = 1_000
 _PAUSES_MS = (100, 200, 400, 800, 1_600)
 _CHUNK = 1 << 16
 _EXCERPT = 120
-_NOTHING: dict[str, str] = {}
 _HOST = re.compile(r"[^\s/@\[\]?#\x00-\x20]{1,253}")
 
 Timeout = Annotated[int, slot("duration", "how long to wait for it; 0: ask once")]
@@ -84,7 +83,7 @@ class WaitPort(BaseAction[WaitPortSlots]):
             raise ActionError(f"{slots.port} is no port", "ports are 1 to 65535")
         if _knock(slots, LOOK_MS) is None:
             return Satisfied()
-        return Change(f"waits for port {slots.port} of {slots.host}", undo=_NOTHING)
+        return Change(f"waits for port {slots.port} of {slots.host}", undo={})
 
     def do(self, host: Host, slots: WaitPortSlots, change: Change) -> Done:
         """Connect until it works."""
@@ -124,7 +123,7 @@ class HttpCheck(BaseAction[HttpCheckSlots]):
             raise ActionError("attempt_timeout is 0, so no answer could come in time", "leave it out")
         if _ask(host, slots, min(LOOK_MS, slots.attempt_timeout)) is None:
             return Satisfied()
-        return Change(f"waits for {shown(slots.url)}", undo=_NOTHING)
+        return Change(f"waits for {shown(slots.url)}", undo={})
 
     def do(self, host: Host, slots: HttpCheckSlots, change: Change) -> Done:
         """Ask until the answer is as expected."""

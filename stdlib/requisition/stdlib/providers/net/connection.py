@@ -34,11 +34,13 @@ FAILURES = (OSError, HTTPException, ValueError)
 """What `Client.get` and reading its answer raise when the network or the server is to blame; see `why`."""
 
 _BUNDLE_LIMIT = 4 << 20
+_DAY = 86_400.0
 _STRANGE = re.compile(r"[^ -~]")
 _LONGEST = 200
 
 Patience = Callable[[], float | None]
-"""Asked before each wait for the network: the seconds that it may take, None for any. Raises TimeoutError."""
+"""Asked before each wait for the network: the seconds that it may take, None for any, and never more than a day,
+since sockets take no number at will. Raises TimeoutError."""
 
 
 class NotFollowed(Exception):
@@ -51,7 +53,7 @@ class Client:
 
     def __init__(self, patience: Patience, context: ssl.SSLContext | None = None, *, beyond: bool = False) -> None:
         self._opener = urllib.request.OpenerDirector()
-        self._opener.add_handler(_Patiently(patience, context))
+        self._opener.add_handler(_Patiently(lambda: _at_most_a_day(patience()), context))
         if beyond:
             self._opener.add_handler(urllib.request.ProxyHandler())
             self._opener.add_handler(urllib.request.FileHandler())
@@ -67,6 +69,10 @@ class Client:
             with answer:
                 url = _onward(url, answer.headers.get("Location", ""))
         raise NotFollowed(f"it redirects more than {REDIRECTS} times, lastly to {shown(url)}")
+
+
+def _at_most_a_day(seconds: float | None) -> float | None:
+    return None if seconds is None else min(seconds, _DAY)
 
 
 def _onward(url: str, location: str) -> str:
@@ -145,6 +151,9 @@ def trusting(host: Host, bundle: str) -> ssl.SSLContext | None:
     """
     if not bundle:
         return None
+    found = host.stat(bundle)
+    if found is not None and found.kind == "link":
+        raise ActionError(f"{bundle} is a link", "give the file that it leads to")
     text = host.read(bundle, _BUNDLE_LIMIT).decode("ascii", "ignore")
     try:
         context = ssl.create_default_context(cadata=text or "\n")  # with "" it would trust what the system trusts
