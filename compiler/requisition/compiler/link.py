@@ -207,11 +207,11 @@ class Linker:
     def _name_needs(
         self, number: int, call: Call, slots: dict[str, Any], named: dict[tuple[str, str], int]
     ) -> set[int]:
-        """Nodes of one provider that change what bears the same name are done as written."""
+        """Nodes of one provider that change what bears the same name, or that are serial, are done as written."""
         provider = call.action.partition(".")[0]
         before = set()
-        for slot in self._name_slots[call.action]:
-            name = slots.get(slot)
+        names = [slots.get(slot) for slot in self._name_slots[call.action]]
+        for name in [*names, ""] if self._catalogue[call.action].serial else names:
             if name.__class__ is str:
                 before.add(named.get((provider, name), number))
                 named[provider, name] = number

@@ -182,17 +182,23 @@ class Unwinder:
 
     def _undo_effects(self, intent: Intent, *, effects: bool) -> None:
         action = self._graph.bound[intent.node].action
-        if effects and intent.undo is not None and action is not None:
-            self._host.forget_answers()
-            try:
-                action.undo(self._host, intent.undo)
-            finally:
-                self._host.forget_answers()
+        own = action if effects and intent.undo is not None else None
+        if own is not None:
+            self._reach_out(own.undo, intent.undo)
         undo_files(self._host, intent.files, self._crash)
         for move in reversed(intent.moves):
             undo_move(self._host, move, remade=move.path in self._remade)
+        if own is not None and (intent.files or intent.moves):
+            self._reach_out(own.undone, intent.undo)
         if action is not None and not action.spec.compensable and intent.undo is None:
             raise NotCompensable(f"{action.spec.name} cannot be undone")
+
+    def _reach_out(self, undo: Callable[[RealHost, Any], None], data: Any) -> None:
+        self._host.forget_answers()
+        try:
+            undo(self._host, data)
+        finally:
+            self._host.forget_answers()
 
     def _problem(self, intent: Intent, status: UndoStatus, message: str) -> Diagnostic:
         node = self._graph.order.nodes[intent.node]

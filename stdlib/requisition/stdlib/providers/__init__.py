@@ -6,9 +6,14 @@
 _HERE = "requisition.stdlib.providers"
 
 BUILTIN: dict[str, str] = {
+    "archive.create": f"{_HERE}.archive_create:Create",
     "archive.extract": f"{_HERE}.archive:Extract",
     "content.literal": f"{_HERE}.content:Literal",
+    "cron.absent": f"{_HERE}.cron:Absent",
+    "cron.present": f"{_HERE}.cron:Present",
     "encryption.decrypt": f"{_HERE}.encryption.decrypt:Decrypt",
+    "env.machine": f"{_HERE}.env.actions:Machine",
+    "env.user": f"{_HERE}.env.actions:User",
     "file.backup": f"{_HERE}.file_moves:Backup",
     "file.chmod": f"{_HERE}.file_changes:Chmod",
     "file.copy": f"{_HERE}.file:Copy",
@@ -50,6 +55,8 @@ BUILTIN: dict[str, str] = {
     "text.block": f"{_HERE}.text.lines:Block",
     "text.line": f"{_HERE}.text.lines:Line",
     "text.set": f"{_HERE}.text.values:Set",
+    "timer.absent": f"{_HERE}.timer:Absent",
+    "timer.present": f"{_HERE}.timer:Present",
     "user.absent": f"{_HERE}.user:Absent",
     "user.present": f"{_HERE}.user:Present",
 }
