@@ -2,7 +2,7 @@
 
 Two steps, in this order, with no IO in either:
 
-    judge    the signatures over the exact bytes, before anything is parsed (DSSE protocol.md)
+    judge    the signatures over the exact bytes, before anything is decoded (DSSE protocol.md)
     admit    what the signed content then says: expiry, serial, platform, host, target root
 
 The rules follow TUF's threats (tuf-spec §1.5.2): see docs/security.md for the table and its tests.

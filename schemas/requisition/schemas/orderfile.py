@@ -51,7 +51,7 @@ def seal(document: Order | Receipt, *, source: str = "") -> Sealed:
 
 
 def read(path: str) -> Sealed:
-    """Read either form. Raises BadInput for anything that is not one."""
+    """Read either form. Raises BadInput for anything that is not one, Altered for one that was changed."""
     try:
         file = open(path, "rb")  # noqa: SIM115  (a bundle keeps it open)
     except OSError as error:
@@ -89,7 +89,9 @@ def write(path: str, sealed: Sealed, contents: Mapping[str, str] | None = None) 
         return
     blobs: planform.Contents = sealed.blobs or planform.Files(contents or {})
     index = tuple(planform.Blob(digest, blobs.size(digest)) for digest in blobs.digests())
-    header = planform.Header(sealed.kind, sealed.payload, sealed.signatures, sealed.source, index)
+    header = planform.Header(
+        sealed.kind, sealed.payload, planform.digest(sealed.payload), sealed.signatures, sealed.source, index
+    )
     _replace(path, planform.pieces(header, (piece for blob in index for piece in blobs.chunks(blob.sha256))))
 
 

@@ -70,6 +70,8 @@ def verify(output: Output, /, file: str, trust: str | None) -> int:
         raise BadInput.of("no trust policy says whose signatures count", next="plan trust init makes one")
     sealed = orderfile.read(file)
     verdict = judge(sealed.payload_type, sealed.payload, sealed.signatures, load_trust(path), datetime.now(UTC))
+    if sealed.blobs is not None:
+        sealed.blobs.check()
     if output.as_json:
         judged = msgspec.to_builtins(verdict.signatures)
         output.json({"file": file, "accepted": verdict.accepted, "signatures": judged, "missing": verdict.missing})
