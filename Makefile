@@ -73,7 +73,7 @@ python-venv:
 test-tools:
 	@missing=; \
 	for pair in nginx:nginx-light strace:strace rsync:rsync ssh-keygen:openssh-client gpg:gnupg zstd:zstd dpkg-scanpackages:dpkg-dev \
-	  faketime:faketime pg_lsclusters:postgresql sshd:openssh-server sudo:sudo git:git age:age; do \
+	  faketime:faketime pg_lsclusters:postgresql sshd:openssh-server sudo:sudo git:git age:age ip:iproute2 runsvdir:runit; do \
 	  PATH="$$PATH:/usr/sbin" command -v "$${pair%%:*}" >/dev/null || missing="$$missing $${pair##*:}"; \
 	done; \
 	if [ -z "$$missing" ]; then :; \
@@ -81,4 +81,9 @@ test-tools:
 	  apt-get update -q && RUNLEVEL=1 apt-get install -q -y --no-install-recommends $$missing; \
 	else \
 	  echo "Some tests will be skipped; they need:$$missing" >&2; \
+	fi
+	@if [ ! -x $(BIN)/buildifier ] && command -v npm >/dev/null; then \
+	  npm install --silent --no-save --prefix .venv/npm @bazel/buildifier@8.2.1 && \
+	  ln -s ../npm/node_modules/.bin/buildifier $(BIN)/buildifier || \
+	  echo "The form of Starlark files is not tested: npm could not fetch buildifier" >&2; \
 	fi

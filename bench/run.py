@@ -4,7 +4,7 @@
 
 Each round makes everything anew and takes the stages in turn, ours and the reference's one after the other,
 so that a ratio compares neighbours in time. Printed are medians in µs a node. `apply` is the whole request
-to a warm process (imports are start-up, printed apart); the reference loop is timed inside its process too.
+to a warm process (imports are start-up, no cost of a node); the reference loop is timed inside its process too.
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """One stage of the benchmark in a process of its own: prints its seconds and peak memory as JSON.
 
-Imports happen before the clock starts: start-up is measured apart (`bench/startup.py`).
+Imports happen before the clock starts: start-up is no cost of a node.
 """
 
 import json

@@ -1,5 +1,6 @@
 """Orders of every action with values swapped for other values: told in words by a dry run, never a bug."""
 
+import copy
 import json
 import random
 from collections.abc import Iterator
@@ -64,14 +65,14 @@ def strange(document: dict, rng: random.Random) -> None:
     if kind == 0:
         del container[key]
     elif kind == 1 and isinstance(container, list):
-        container.append(container[key])
+        container.append(copy.deepcopy(container[key]))
     elif kind == 2 and isinstance(container, dict):
         container[f"{key}x"] = container.pop(key)
     elif kind == 3:
         other, which = rng.choice(places(document))
         container[key] = json.loads(json.dumps(other[which]))
     else:
-        container[key] = rng.choice(STRANGE)
+        container[key] = copy.deepcopy(rng.choice(STRANGE))
 
 
 def strange_orders(sound: dict, root: Path, path: Path, rounds: int, start: int) -> Iterator[tuple[int, bytes]]:

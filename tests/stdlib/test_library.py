@@ -1,9 +1,12 @@
 """`@std//`: each file gives the order it always gave, is documented, and refuses what it cannot mean."""
 
 import ast
+import os
 import shutil
 import subprocess
+import sys
 from importlib.resources import files
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +15,11 @@ from requisition.schemas.diagnostic import BadInput
 from support.golden_library import FOLDER, write
 from support.packages import request
 
+TOP = Path(__file__).parents[2]
+SCRIPTS = sorted(
+    path.relative_to(TOP) for part in ("stdlib", "tests/stdlib", "examples") for path in (TOP / part).rglob("*.star")
+)
+BUILDIFIER = shutil.which("buildifier", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
 LIBRARY = {one.name.removesuffix(".star"): one for one in files("requisition.stdlib").joinpath("star").iterdir()}
 
 
@@ -35,14 +43,13 @@ def test_a_library_and_its_public_functions_say_what_they_are_for(name):
     assert [one.name for one in public if not ast.get_docstring(one)] == []
 
 
-@pytest.mark.skipif(shutil.which("buildifier") is None, reason="buildifier is an npm package: @bazel/buildifier")
-@pytest.mark.parametrize("name", sorted(LIBRARY))
-def test_a_library_is_in_the_formatters_form(name):
-    for path in (LIBRARY[name], FOLDER / f"{name}.star"):
-        done = subprocess.run(
-            ["buildifier", "-type=default", "-mode=diff", "-lint=off", path], capture_output=True, check=False
-        )
-        assert done.stdout == b"", done.stdout.decode()
+@pytest.mark.skipif(BUILDIFIER is None, reason="buildifier is an npm package: @bazel/buildifier")
+@pytest.mark.parametrize("path", SCRIPTS, ids=str)
+def test_starlark_is_in_the_formatters_form(path):
+    done = subprocess.run(
+        [BUILDIFIER, "-type=default", "-mode=diff", "-lint=off", path], cwd=TOP, capture_output=True, check=False
+    )
+    assert done.stdout == b"", done.stdout.decode()
 
 
 REFUSED = {

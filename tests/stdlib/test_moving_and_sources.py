@@ -114,10 +114,21 @@ def test_the_root_itself_is_not_removed(bench):
 
 @pytest.mark.parametrize("find", [uid_of, gid_of])
 @pytest.mark.parametrize("name", ["4294967295", "99999999999999999999", "-1", "²", "no such", "a\0b", "+0"])
-def test_an_account_that_is_none_is_an_ordinary_error(find, name):
+def test_an_account_that_is_none_is_an_ordinary_error(bench, find, name):
     with pytest.raises(ActionError):
-        find(name)
+        find(bench.host, name)
 
 
-def test_accounts_are_found_by_name_and_number():
-    assert (uid_of("root"), gid_of("root"), uid_of("12345"), uid_of(""), gid_of("")) == (0, 0, 12345, -1, -1)
+def test_accounts_are_found_by_name_and_number(bench):
+    host = bench.host
+    found = (uid_of(host, "root"), gid_of(host, "root"), uid_of(host, "12345"), uid_of(host, ""), gid_of(host, ""))
+    assert found == (0, 0, 12345, -1, -1)
+
+
+def test_a_root_that_has_accounts_goes_by_those_alone(bench):
+    (bench.root / "etc").mkdir()
+    (bench.root / "etc/passwd").write_text("shop:x:777:778::/srv:/bin/sh\n")
+    (bench.root / "etc/group").write_text("shop:x:778:\n")
+    assert (uid_of(bench.host, "shop"), gid_of(bench.host, "shop")) == (777, 778)
+    with pytest.raises(ActionError, match="no user 'root' here"):
+        uid_of(bench.host, "root")

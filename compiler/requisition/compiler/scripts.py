@@ -11,6 +11,7 @@ from requisition.schemas.diagnostic import BadInput, Diagnostic
 
 MAX_DEPTH = 200
 SHARED = "package.star"
+_LIKE_A_PHASE = re.compile(r"^def ([a-zA-Z]\w*)\s*\(\s*package\s*,\s*phase\s*\)", re.MULTILINE)
 
 
 def read_scripts(files: PackageFiles, limits: Limits) -> dict[str, str]:
@@ -48,6 +49,9 @@ def read_scripts(files: PackageFiles, limits: Limits) -> dict[str, str]:
 
 def phase_scripts(manifest: Manifest, scripts: dict[str, str], lone: str) -> list[tuple[str, str]]:
     """(phase, script that defines its function), in the manifest's order. Raises BadInput when there is none."""
+    shared = lone or SHARED
+    if shared in scripts:
+        _check_forgotten(manifest, shared, scripts[shared])
     found = []
     for phase in manifest.phases:
         own = f"{phase}.star"
@@ -70,6 +74,20 @@ def phase_scripts(manifest: Manifest, scripts: dict[str, str], lone: str) -> lis
             next="write: def install(package, phase):",
         )
     return found
+
+
+def _check_forgotten(manifest: Manifest, script: str, text: str) -> None:
+    """Raises BadInput for a function that has the form of a phase, is none, and is used nowhere: it would be left
+    out without a word."""
+    for match in _LIKE_A_PHASE.finditer(text):
+        name = match[1]
+        if name not in manifest.phases and len(re.findall(rf"\b{name}\b", text)) == 1:
+            raise BadInput.of(
+                f"{name} looks like a phase, and is none",
+                where=f"{script}:{text.count(chr(10), 0, match.start()) + 1}:5",
+                why=f"the phases are {', '.join(manifest.phases)}",
+                next="list it under `phases` in package.yaml, or begin its name with _ if it is not meant as one",
+            )
 
 
 def definition(phase: str, text: str) -> re.Match[str] | None:

@@ -3,35 +3,56 @@
 import grp
 import pwd
 from collections.abc import Callable
-from functools import cache
-from typing import Any
 
 from requisition.stdlib.action import ActionError
+from requisition.stdlib.host import Host
+from requisition.stdlib.providers.account_files import read_accounts
 
 MAX_ID = (1 << 32) - 2
 """The highest number is −1 in the kernel's eyes, which would mean: leave it."""
 
 
-@cache
-def uid_of(owner: str) -> int:
+def uid_of(host: Host, owner: str) -> int:
     """User id of a name or number; −1, meaning whoever runs, for an empty one."""
-    return _id(owner, "user", lambda name: pwd.getpwnam(name).pw_uid) if owner else -1
+    if not owner:
+        return -1
+
+    def local() -> int | None:
+        users = read_accounts(host).users
+        return (users[owner].uid if owner in users else -1) if users else None
+
+    return _id(host, owner, "user", local, lambda: pwd.getpwnam(owner).pw_uid)
 
 
-@cache
-def gid_of(group: str) -> int:
+def gid_of(host: Host, group: str) -> int:
     """Group id of a name or number; −1 for an empty one."""
-    return _id(group, "group", lambda name: grp.getgrnam(name).gr_gid) if group else -1
+    if not group:
+        return -1
+
+    def local() -> int | None:
+        groups = read_accounts(host).groups
+        return (groups[group].gid if group in groups else -1) if groups else None
+
+    return _id(host, group, "group", local, lambda: grp.getgrnam(group).gr_gid)
 
 
-def _id(name: str, kind: str, find: Callable[[str], Any]) -> int:
+def _id(host: Host, name: str, kind: str, local: Callable[[], int | None], known: Callable[[], int]) -> int:
+    """A number as it is. A name by the accounts of the target root; where that is the machine, or holds none, by
+    the machine's, which may come from a directory service."""
     if name.isascii() and name.isdigit():
         if len(name) > 10 or int(name) > MAX_ID:
             raise ActionError(f"{name} is no {kind} id", f"ids go up to {MAX_ID}")
         return int(name)
-    try:
-        return int(find(name))
-    except (KeyError, ValueError) as error:
-        raise ActionError(
-            f"this machine has no {kind} {name!r}", f"make the {kind} first, or check the name"
-        ) from error
+
+    def look() -> int:
+        found = local() if host.real_path("/") != "/" else None
+        if found is None:
+            try:
+                return known()
+            except (KeyError, ValueError):
+                found = -1
+        if found < 0:
+            raise ActionError(f"there is no {kind} {name!r} here", f"make the {kind} first, or check the name")
+        return found
+
+    return host.recall(f"{kind} id:{name}", look)

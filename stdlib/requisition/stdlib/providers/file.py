@@ -39,7 +39,7 @@ class Mkdir(BaseAction[MkdirSlots]):
     def observe(self, host: Host, slots: MkdirSlots) -> Satisfied | Change:
         """One change for the directory, one for each missing parent."""
         path = slots.path
-        left = Left(path, "dir", slots.mode, uid_of(slots.owner), gid_of(slots.group))
+        left = Left(path, "dir", slots.mode, uid_of(host, slots.owner), gid_of(host, slots.group))
         outputs = {"path": path}
         if host.matches(left):
             return Satisfied(outputs, (left,))
@@ -94,7 +94,7 @@ class Copy(BaseAction[CopySlots]):
         digest, size, mode = host.input_digest(source)
         if slots.mode is not None:
             mode = slots.mode
-        left = Left(path, "file", mode, uid_of(slots.owner), gid_of(slots.group), size, digest)
+        left = Left(path, "file", mode, uid_of(host, slots.owner), gid_of(host, slots.group), size, digest)
         outputs = {"path": path}
         if host.matches(left):
             return Satisfied(outputs, (left,))
@@ -135,7 +135,7 @@ class Link(BaseAction[LinkSlots]):
     def observe(self, host: Host, slots: LinkSlots) -> Satisfied | Change:
         """Compares the link's target, not what it points to."""
         path = slots.path
-        left = Left(path, "link", 0, uid_of(slots.owner), gid_of(slots.group), -1, "", slots.target)
+        left = Left(path, "link", 0, uid_of(host, slots.owner), gid_of(host, slots.group), -1, "", slots.target)
         outputs = {"path": path}
         if host.matches(left):
             return Satisfied(outputs, (left,))
@@ -204,7 +204,7 @@ def observe_content(
     outputs: dict[str, Any] | None = None,
 ) -> Satisfied | Change:
     """What it takes for `path` to hold `content`."""
-    left = host.expect_file(path, content, mode, uid_of(owner), gid_of(group))
+    left = host.expect_file(path, content, mode, uid_of(host, owner), gid_of(host, group))
     outputs = {"path": path} if outputs is None else outputs
     if host.matches(left):
         return Satisfied(outputs, (left,))

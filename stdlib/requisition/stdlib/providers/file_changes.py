@@ -59,7 +59,7 @@ class Chmod(BaseAction[ChmodSlots]):
         if found is None or found.kind not in ("file", "dir"):
             raise ActionError(f"{path} is not a file or directory", "make it first, with after = […]")
         mode = found.mode if slots.mode is None else slots.mode
-        uid, gid = uid_of(slots.owner), gid_of(slots.group)
+        uid, gid = uid_of(host, slots.owner), gid_of(host, slots.group)
         same = mode == found.mode and uid in (-1, found.uid) and gid in (-1, found.gid)
         kind: LeftKind = "file" if found.kind == "file" else "dir"
         if kind == "file":

@@ -48,7 +48,7 @@ class Download(BaseAction[DownloadSlots]):
             if host.stat(path) is not None:
                 return Satisfied({"path": path, "sha256": host.digest(path)})
             digest, size = fetch(host, _source(slots), _place(host, slots))
-        left = Left(path, "file", slots.mode, uid_of(slots.owner), gid_of(slots.group), size, digest)
+        left = Left(path, "file", slots.mode, uid_of(host, slots.owner), gid_of(host, slots.group), size, digest)
         outputs = {"path": path, "sha256": digest}
         if host.matches(left):
             return Satisfied(outputs, (left,))

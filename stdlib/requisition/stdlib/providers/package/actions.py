@@ -363,8 +363,9 @@ class Hold(PackageAction[HoldSlots]):
 
 @action("package.update", effect="outside", batched=True, family=FAMILY)
 class Update(PackageAction[UpdateSlots]):
-    """Refresh the lists of what the repositories have, when they are missing or older than asked. At most once a
-    run; a rollback leaves the newer lists."""
+    """Refresh the lists of what the repositories have, when they are missing or older than asked.
+
+    A list is missing, too, when its source was changed since. At most once a run; a rollback leaves the newer lists."""
 
     slots = UpdateSlots
 
@@ -374,7 +375,7 @@ class Update(PackageAction[UpdateSlots]):
         key = f"package-age:{packages.manager.name}:{slots.into}"
         age = host.recall(key, lambda: packages.manager.age_ms(host, packages.site))
         if age is None:
-            return Change("there are no lists yet")
+            return Change("lists of some source are missing")
         if age <= max(slots.max_age, MINUTE):
             return Satisfied()
         return Change(f"the lists are {age // MINUTE} minutes old")

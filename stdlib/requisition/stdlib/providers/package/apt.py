@@ -30,6 +30,7 @@ _QUIET = {
     "UCF_FORCE_CONFFOLD": "1",
 }
 _LISTS = "/var/lib/apt/lists"
+_SOURCES = ("/etc/apt/sources.list", "/etc/apt/sources.list.d")
 
 
 class Apt:
@@ -80,11 +81,14 @@ class Apt:
         return as_asked(parse_simulation(_text(done.stdout)), [*(wish.name for wish in put), *drop])
 
     def age_ms(self, host: Host, site: Site) -> int | None:
-        """Time since the lists were refreshed: apt renews a file in `partial` even when nothing is new."""
-        found = [host.stat(path) for path in (_LISTS, f"{_LISTS}/partial")]
-        if found[0] is None or not any(name.endswith("Release") for name in host.listdir(_LISTS)):
+        """Time since the lists were refreshed: apt renews a file in `partial` even when nothing is new. None where
+        a source was changed since."""
+        if host.stat(_LISTS) is None or not any(name.endswith("Release") for name in host.listdir(_LISTS)):
             return None
-        newest = max(stat.mtime_ns for stat in found if stat is not None)
+        newest = _changed(host, (_LISTS, f"{_LISTS}/partial"))
+        parts = host.listdir(_SOURCES[1]) if host.stat(_SOURCES[1]) is not None else ()
+        if _changed(host, (*_SOURCES, *(f"{_SOURCES[1]}/{name}" for name in parts))) > newest:
+            return None
         return max(0, (time.time_ns() - newest) // 1_000_000)
 
     def change(self, host: Host, site: Site, put: Sequence[Wish], drop: Sequence[str], options: Options) -> None:
@@ -124,6 +128,11 @@ class Apt:
         done = host.run(argv, env=_QUIET)
         if done.status != 0:
             raise _trouble(done, "dpkg could not finish what was begun")
+
+
+def _changed(host: Host, paths: Iterable[str]) -> int:
+    """When the newest of them was written, in nanoseconds; 0 where there is none."""
+    return max((stat.mtime_ns for path in paths if (stat := host.stat(path)) is not None), default=0)
 
 
 def _apt(site: Site) -> list[str]:

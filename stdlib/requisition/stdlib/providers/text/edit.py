@@ -40,7 +40,7 @@ def observe_edit(host: Host, path: str, new: New, edit: Callable[[str], str]) ->
         if not new.create:
             raise ActionError(f"{path} does not exist", MISSING_HINT)
         content = _edited(path, edit, "")
-        left = host.expect_file(path, content, new.mode, uid_of(new.owner), gid_of(new.group))
+        left = host.expect_file(path, content, new.mode, uid_of(host, new.owner), gid_of(host, new.group))
         return Change("absent", (FileChange(path, ABSENT, left),), (content,), None, {"path": path}, left.sealed)
     if found.kind != "file":
         raise ActionError(f"{path} is a {found.kind}, not a file", "name the file itself")
