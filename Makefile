@@ -73,7 +73,8 @@ python-venv:
 test-tools:
 	@missing=; \
 	for pair in nginx:nginx-light strace:strace rsync:rsync ssh-keygen:openssh-client gpg:gnupg zstd:zstd dpkg-scanpackages:dpkg-dev \
-	  faketime:faketime pg_lsclusters:postgresql sshd:openssh-server sudo:sudo git:git age:age ip:iproute2 runsvdir:runit; do \
+	  dot:graphviz faketime:faketime pg_lsclusters:postgresql sshd:openssh-server sudo:sudo git:git age:age ip:iproute2 \
+	  runsvdir:runit; do \
 	  PATH="$$PATH:/usr/sbin" command -v "$${pair%%:*}" >/dev/null || missing="$$missing $${pair##*:}"; \
 	done; \
 	if [ -z "$$missing" ]; then :; \

@@ -8,7 +8,7 @@ from requisition.cli.drawing import counted, tally
 from requisition.cli.output import Output, to_dict
 from requisition.cli.trees import order_tree, receipt_tree, risks, shown_value
 from requisition.schemas import orderfile
-from requisition.schemas.diagnostic import BadInput, Failure
+from requisition.schemas.diagnostic import Failure
 from requisition.schemas.document import Node, Order
 from requisition.schemas.orderfile import Sealed
 from requisition.schemas.receipt import Receipt
@@ -178,60 +178,10 @@ def _node_changes(old: Node, new: Node) -> list[str]:
 @click.command()
 @click.argument("file", type=click.Path(exists=True, dir_okay=False))
 @click.option(
-    "--format", "form", type=click.Choice(["dot", "mermaid", "svg"]), default="mermaid", help="What to print."
+    "--format", "form", type=click.Choice(["mermaid", "dot", "svg"]), default="mermaid", help="What to print."
 )
 def graph(file: str, form: str) -> None:
     """Draw the nodes of an order."""
-    order = _order(file)
-    if form == "mermaid":
-        click.echo(mermaid(order))
-    elif form == "dot":
-        click.echo(dot(order))
-    else:
-        click.echo(_svg(dot(order)))
+    from requisition.cli.graphs import FORMS
 
-
-def dot(order: Order) -> str:
-    """The graph in Graphviz's language, phases as clusters."""
-    numbers = {node.id: number for number, node in enumerate(order.nodes)}
-    lines = ["digraph order {", "  rankdir=LR; node [shape=box, fontname=monospace];"]
-    for index, phase in enumerate(order.phases):
-        lines.append(f"  subgraph cluster_{index} {{ label={_quoted(phase.id)};")
-        lines += [
-            f"    n{numbers[node.id]} [label={_quoted(node.id.removeprefix(phase.id + '/'))}];"
-            for node in order.nodes
-            if node.phase == phase.id
-        ]
-        lines.append("  }")
-    lines += [f"  n{numbers[need]} -> n{numbers[node.id]};" for node in order.nodes for need in node.needs]
-    return "\n".join([*lines, "}"])
-
-
-def mermaid(order: Order) -> str:
-    """The graph as Markdown renderers draw it."""
-    numbers = {node.id: number for number, node in enumerate(order.nodes)}
-    lines = ["flowchart LR"]
-    for index, phase in enumerate(order.phases):
-        lines.append(f"  subgraph p{index}[{_quoted(phase.id)}]")
-        lines += [
-            f"    n{numbers[node.id]}[{_quoted(node.id.removeprefix(phase.id + '/'))}]"
-            for node in order.nodes
-            if node.phase == phase.id
-        ]
-        lines.append("  end")
-    lines += [f"  n{numbers[need]} --> n{numbers[node.id]}" for node in order.nodes for need in node.needs]
-    return "\n".join(lines)
-
-
-def _quoted(text: str) -> str:
-    return '"' + text.replace("\\", "/").replace('"', "'") + '"'
-
-
-def _svg(source: str) -> str:
-    import shutil
-    import subprocess
-
-    if shutil.which("dot") is None:
-        raise BadInput.of("svg needs Graphviz", next="install the package graphviz, or use --format mermaid")
-    done = subprocess.run(["dot", "-Tsvg"], input=source.encode(), capture_output=True, check=True)
-    return done.stdout.decode()
+    click.echo(FORMS[form](_order(file)))
