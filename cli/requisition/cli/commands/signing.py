@@ -138,12 +138,12 @@ def list_keys(output: Output, /) -> None:
 @click.pass_obj
 def show(output: Output, /, name: str) -> None:
     """Print the public line of a key, for trust.yaml and allowed_signers."""
+    from requisition.schemas import gnupg
     from requisition.schemas.keys import parse_public_key
-    from requisition.schemas.signing import load_signer
 
     path = key_path(name)
     if name.startswith("gpg:"):
-        public = load_signer(name, _ask).public
+        public = gnupg.find(name.removeprefix("gpg:")).public
     else:
         path = path if path.endswith(".pub") else f"{path}.pub"
         try:

@@ -72,14 +72,19 @@ def _listed(folder: str) -> list[str]:
 def add(
     output: Output, /, name: str, public: str, roles: tuple[str, ...], path: str | None, expires: str | None
 ) -> None:
-    """Trust the key NAME. PUBLIC is its public line, or a file that holds it (.pub, PEM).
+    """Trust the key NAME. PUBLIC is its public line, a file that holds it (.pub, PEM), or gpg:FINGERPRINT.
 
-    The first key of a policy says what is required: one signature of its role.
+    The first key of a policy says what is required: one signature of its role. A key of GnuPG counts as long as it
+    does there, unless --expires says otherwise; that it was revoked there later is for you to say here.
     """
+    from requisition.schemas import gnupg
     from requisition.schemas.keys import parse_public_key
 
     text = public
-    if os.path.exists(public):
+    if public.startswith("gpg:"):
+        found = gnupg.find(public.removeprefix("gpg:"))
+        text, expires = found.public.openssh(), expires or found.expires
+    elif os.path.exists(public):
         with open(public, encoding="utf-8") as file:
             text = file.read(1 << 16)
     parse_public_key(text, public[:60])
