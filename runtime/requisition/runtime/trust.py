@@ -156,14 +156,18 @@ def admit(order: Order, place: Place, trust: Trust | None, now: datetime, where:
 Finding = tuple[str, str, str]
 
 
-def _timeliness(order: Order, now: datetime) -> list[Finding]:
+def staleness(order: Order, now: datetime) -> str:
+    """Why the order is too old to be applied anywhere; empty when it is not."""
     try:
         expires = parse_time(order.expires or None, "expires")
     except BadInput as failure:
-        return [(str(failure.diagnostics[0].what), "the order's expiry cannot be read", "build it again")]
-    if expires is not None and now >= expires:
-        return [(f"the order expired {order.expires}", "an old order may be replayed", "build and sign it again")]
-    return []
+        return f"the order's expiry cannot be read: {failure.diagnostics[0].what}"
+    return f"the order expired {order.expires}" if expires is not None and now >= expires else ""
+
+
+def _timeliness(order: Order, now: datetime) -> list[Finding]:
+    what = staleness(order, now)
+    return [(what, "an old order may be replayed", "build and sign it again")] if what else []
 
 
 def _serial(order: Order, place: Place, trust: Trust | None) -> list[Finding]:
