@@ -69,7 +69,7 @@ def judge(payload_type: str, payload: bytes, signatures: tuple[Signature, ...], 
     judged: list[Judged] = []
     counted: dict[bytes, TrustedKey] = {}
     for signature in signatures:
-        key = next((k for k in trust.keys if k.public.verify(signature, message)), None)
+        key = _maker(signature, message, trust)
         why = _objection(key, counted, now)
         if key is not None and not why:
             counted[key.public.identity] = key
@@ -84,6 +84,12 @@ def judge(payload_type: str, payload: bytes, signatures: tuple[Signature, ...], 
         )
     signers = tuple(counted.values())
     return Verdict(tuple(judged), missing_roles(signers, trust.require), signers)
+
+
+def _maker(signature: Signature, message: bytes, trust: Trust) -> TrustedKey | None:
+    """Whose signature it is. The key id says which key to try first, no more: each try reads the whole order."""
+    likely = sorted(trust.keys, key=lambda key: key.public.keyid != signature.keyid)
+    return next((key for key in likely if key.public.verify(signature, message)), None)
 
 
 def _objection(key: TrustedKey | None, counted: Mapping[bytes, TrustedKey], now: datetime) -> str:
