@@ -105,6 +105,7 @@ def decode(sealed: Sealed) -> Order | Receipt:
             document = canonical.decode(sealed.payload, Order, what="order")
         else:
             document = canonical.decode(sealed.payload, Receipt, what="receipt")
+            _check_nodes(document)
     except canonical.NotCanonical:
         _check_version(sealed.kind, _stated_version(sealed, known), known)
         raise
@@ -112,6 +113,15 @@ def decode(sealed: Sealed) -> Order | Receipt:
     if not _NAME.fullmatch(document.name):
         raise BadInput.of(f"{document.name[:60]!r} cannot name a document", next="build it again")
     return document
+
+
+def _check_nodes(receipt: Receipt) -> None:
+    known = range(len(receipt.order.nodes))
+    for run in receipt.nodes:
+        if run.node not in known:
+            raise BadInput.of(
+                f"the receipt tells of node {run.node}, its order has {len(known)}", next="get the file again"
+            )
 
 
 class _Version(Struct):
