@@ -12,7 +12,9 @@ ICONS = {
     "new": ("+", "good"),
     "change": ("~", "warn"),
     "gone": ("-", "bad"),
+    "look": ("○", "dim"),
     "unknown": ("?", "dim"),
+    "skip": ("·", "dim"),
     "skipped": ("·", "dim"),
     "failed": ("!", "bad"),
     "changed": ("~", "warn"),
@@ -67,10 +69,11 @@ class RunDrawing:
 
     def _draw_plan(self, event: Event) -> None:
         data = event.data
-        self._total = data["change"] + data.get("unknown", 0)
+        self._total = sum(data.get(status, 0) for status in ("change", "look", "unknown"))
+        looks = f", {data['look']:,} only look" if data.get("look") else ""
         later = f", {data['unknown']:,} decided on the way" if data.get("unknown") else ""
         nodes = counted(data["nodes"], "node")
-        self._output.say(f"  {nodes}: {data['change']:,} to change, {data['unchanged']:,} as wanted{later}")
+        self._output.say(f"  {nodes}: {data['change']:,} to change, {data['unchanged']:,} as wanted{looks}{later}")
 
     def _draw_phase(self, event: Event) -> None:
         if event.status == "started":
@@ -162,7 +165,7 @@ def summary(result: Result, output: Output, took: float = 0.0) -> None:
         change, unknown = result.summary.get("change", 0), result.summary.get("unknown", 0)
         later = f", and {unknown:,} decided on the way" if unknown else ""
         output.result(f"{output.style('~', 'warn')} {counted(change, 'node')} would change{later}.")
-    elif result.status == "done" and set(result.summary) <= {"unchanged", "change", "unknown"}:
+    elif result.status == "done" and set(result.summary) <= {"unchanged", "change", "look", "unknown", "skip"}:
         same = result.summary.get("unchanged", 0)
         verb = "is" if same == 1 else "are"
         output.result(f"{output.style('=', 'good')} Nothing to do: {counted(same, 'node')} {verb} as wanted.")

@@ -96,7 +96,7 @@ def hold_root(ground: Ground, request: Request, watch: Watch) -> AbstractContext
 def _run(run: Run, request: Request, report: Report, admitted: Admitted, only: frozenset[int] | None) -> Result:
     counts = report.counts()
     bodies = any(phase.kind != "forward" for phase in run.graph.order.phases)
-    if not counts["change"] and not counts["unknown"] and not bodies:
+    if not bodies and not any(counts.get(status) for status in ("change", "unknown", "look")):
         for index, prospect in report.prospects.items():
             if prospect.status == "skip":
                 run.ledger.other(run.graph.bound[index], (), "skipped", prospect.reason)

@@ -123,7 +123,7 @@ class Effects:
         with self._lock:
             self._journal.note(Finished(one.index, scope, "done", kept, resources))
             self.outside += outside
-        if step.change.undo == {} and not step.change.files:
+        if step.change.looks:
             self.ledger.unchanged(one, scope, done.left, started)  # it looked, and changed nothing
             return
         self.ledger.done(

@@ -157,8 +157,7 @@ class Half:
             return Found(outputs=outputs)
         ticket, self._next = self._next, self._next + 1
         self._tickets[ticket] = {one.index: asked.given}
-        looks = found.undo == {} and not found.files and not found.moves
-        return Found(ticket, found.reason, looks, outputs)
+        return Found(ticket, found.reason, found.looks, outputs)
 
     def _typed(self, one: Bound) -> Any:
         assert one.action is not None

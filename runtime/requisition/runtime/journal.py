@@ -69,6 +69,11 @@ class Intent(Struct, frozen=True, gc=False, tag="intent", array_like=True):
     undo: Any = None
     moves: tuple[Move, ...] = ()
 
+    @property
+    def looks(self) -> bool:
+        """Whether the node only looks at something, so that there is nothing to take back."""
+        return self.undo == {} and not self.files and not self.moves
+
     def paths(self) -> Iterator[str]:
         """Every path that it names."""
         for change in self.files:

@@ -29,7 +29,7 @@ class Prospect(Struct, frozen=True, gc=False):
     """What preflight found of one node. `reusable`: the executor may act on `found` without looking again,
     because its effects are guarded by the prior state in it."""
 
-    status: Literal["change", "unchanged", "unknown", "skip"]
+    status: Literal["change", "unchanged", "look", "unknown", "skip"]
     reason: str = ""
     found: Satisfied | Change | None = None
     reusable: bool = False
@@ -52,7 +52,7 @@ class Report(Struct):
     closed: set[str] = set()
 
     def counts(self) -> dict[str, int]:
-        """How many nodes would change, are as wanted, cannot be known, or wait for a gate that is closed."""
+        """How many nodes would change, are as wanted, only look, cannot be known, or wait for a gate that is closed."""
         counted = {"change": 0, "unchanged": 0, "unknown": 0}
         for prospect in self.prospects.values():
             counted[prospect.status] = counted.get(prospect.status, 0) + 1
@@ -150,7 +150,7 @@ def preflight(
             report.prospects[index] = found
             continue
         prospect = report.prospects[index] = found
-        if prospect.status != "unchanged":
+        if prospect.status not in ("unchanged", "look"):
             _touch(one, prospect, report)
             if not report.unsettled and _reaches_out(one):
                 report.unsettled, report.unsettled_phase = one.node.id, one.phase
@@ -195,7 +195,7 @@ def _pending(one: Bound, graph: Hydrated, report: Report) -> str:
     """A node before this one that is still to change something this one may look at; empty when none."""
     for need in one.node.needs:
         before = report.prospects.get(graph.by_id[need])
-        if before is not None and before.status not in ("unchanged", "skip"):
+        if before is not None and before.status not in ("unchanged", "look", "skip"):
             return need
     if report.unsettled and one.phase != report.unsettled_phase:
         return report.unsettled
@@ -262,7 +262,7 @@ def observe(one: Bound, host: PreflightHost, values: Values) -> Prospect:
             host.inputs.verify(source)
     conflicts = conflicts_of(found.files, lambda path: ours(host, path)) if names.claims and found.files else ()
     reusable = not host.unsaved and not conflicts and len(found.files) == 1
-    return Prospect("change", found.reason, found, reusable, conflicts)
+    return Prospect("look" if found.looks else "change", found.reason, found, reusable, conflicts)
 
 
 def _reaches_out(one: Bound) -> bool:

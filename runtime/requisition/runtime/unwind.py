@@ -159,6 +159,8 @@ class Unwinder:
         return True
 
     def _undo(self, intent: Intent, *, effects: bool = True) -> UndoStatus:
+        if intent.looks:
+            return "done"
         status: UndoStatus = "done"
         message = ""
         try:

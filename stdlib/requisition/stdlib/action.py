@@ -69,7 +69,7 @@ class Change(Struct, frozen=True):
 
     `contents` are the new contents of `files`, one each (None where there is none or it is too large
     to keep), for `do` and for diffs. `outputs` when they are known before `do`. `undo` must be plain
-    JSON values without secrets; `sealed` says that contents carry a secret.
+    JSON values without secrets, {} where `do` changes nothing; `sealed` says that contents carry a secret.
     """
 
     reason: str
@@ -79,6 +79,11 @@ class Change(Struct, frozen=True):
     outputs: Outputs | None = None
     sealed: bool = False
     moves: tuple[Move, ...] = ()
+
+    @property
+    def looks(self) -> bool:
+        """Whether `do` only looks at something: there is nothing to take back."""
+        return self.undo == {} and not self.files and not self.moves
 
 
 class Done(Struct, frozen=True):
