@@ -112,6 +112,29 @@ def test_a_service_is_stopped_and_no_longer_linked_and_a_rollback_brings_both_ba
     assert machine.status("demo") == "run"
 
 
+def test_a_service_of_the_order_is_taken_back_with_what_runsv_made_of_it(machine):
+    machine.begin("demo")
+    before = trees.snapshot(machine.root / "etc/sv/other")
+    order = machine.order()
+    folders = [order.node("file.mkdir", path=f"/etc/sv/{name}") for name in ("own", "own/log")]
+    files = [
+        order.node("file.write", content=text, path=f"/etc/sv/own/{name}", mode=0o755, needs=folders)
+        for name, text in (("run", RUN.decode()), ("log/run", "#!/bin/sh\nexec cat\n"))
+    ]
+    on = machine.service(order, "enable", "own", needs=files)
+    machine.service(order, "start", "own", needs=[on])
+    other = machine.service(order, "enable", "other")
+    machine.service(order, "start", "other", needs=[other])
+    first = machine.ask("apply", order)
+    assert first.status == "done", first.text
+    assert (machine.status("own"), machine.status("other")) == ("run", "run")
+    back = machine.ask("rollback", first.result.receipt)
+    assert back.status == "done", back.text
+    assert sorted(os.listdir(machine.root / "etc/sv")) == ["demo", "ends", "other"]
+    assert trees.snapshot(machine.root / "etc/sv/other") == before
+    assert (os.listdir(machine.links), machine.status("demo")) == (["demo"], "run")
+
+
 def test_drift_of_services_is_told(machine):
     machine.begin("demo", "other")
     order = machine.order()

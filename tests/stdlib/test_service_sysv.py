@@ -110,6 +110,18 @@ def test_a_service_that_does_not_come_up_is_told_with_its_words_and_all_is_taken
     assert (sysv.status("demo"), sysv.links()) == ("3", "rc?.d/*demo")
 
 
+def test_a_stop_that_complains_is_done_when_the_service_is_down_and_else_failed(sysv):
+    text = SCRIPT.format(name="sour").replace("--exec $daemon ;;\nrestart", "--exec $daemon; exit 1 ;;\nrestart")
+    sysv.script("sour", text)
+    sysv.machine.run("/etc/init.d/sour", "start")
+    done = sysv.apply(sysv.order(("stop", "sour")))
+    assert done.status == "done", done.text
+    assert "/etc/init.d/sour stop ended with exit status 1" in done.text
+    sysv.script("sour", SCRIPT.format(name="sour").replace("stop) ", "stop) exit 1; "))
+    sysv.machine.run("/etc/init.d/sour", "start")
+    assert sysv.apply(sysv.order(("stop", "sour"))).status == "failed"
+
+
 def test_a_script_that_hangs_is_ended(sysv):
     sysv.script("stuck", SCRIPT.format(name="stuck").replace("start) ", "start) echo $$ >/run/stuck; sleep 1000; "))
     failed = sysv.apply(sysv.order(("start", "stuck"), timeout=1000))

@@ -102,6 +102,7 @@ def test_all_actions_are_applied_once_and_rolled_back_to_the_byte(tmp_path):
 def test_no_action_is_missing_from_that_order(tmp_path):
     used = {node.action for node in every_action(tmp_path, "http://x/").nodes}
     used.add("encryption.decrypt")  # needs a secret: tests/security/test_decrypted_secrets.py
+    used |= {"net.http_check", "net.wait_port"}  # change nothing: test_net_through_the_runtime.py
     elsewhere = (
         "cron.",
         "flow.",

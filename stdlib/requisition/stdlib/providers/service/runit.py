@@ -48,7 +48,10 @@ class Runit:
         found = host.stat(f"{_place(host)}/{name}")
         defined = host.stat(f"{DEFINED}/{name}") is not None
         fixed = "it is a folder of its own, not a link" if found is not None and found.kind != "link" else ""
-        return Boot(found is not None and host.stat(_down(name)) is None, found is not None or defined, fixed)
+        enabled = found is not None and host.stat(_down(name)) is None
+        parts = {"link": found is not None} | {path: host.stat(path) is not None for path in _kept_by_runsv(name)}
+        trace = {part: "there" for part, there in parts.items() if there}
+        return Boot(enabled, found is not None or defined, fixed, trace)
 
     def start(self, host: Host, name: str, timeout_ms: int) -> None:
         """sv start, once runsvdir has seen a link that is new."""
@@ -76,15 +79,24 @@ class Runit:
         if host.stat(_down(name)) is not None:
             files.append(FileChange(_down(name), host.capture(_down(name)), Left(_down(name), "absent")))
         if not there:
-            aim = posixpath.relpath(f"{DEFINED}/{name}", _place(host))  # the same, seen from outside of the root
-            files.append(FileChange(link, host.capture(link), Left(link, "link", target=aim)))
+            files.append(FileChange(link, host.capture(link), _link(host, name)))
         return tuple(files)
 
     def set_boot(self, host: Host, name: str, *, enabled: bool) -> None:
         """Nothing beyond the files."""
 
     def restore_boot(self, host: Host, name: str, was: Boot) -> None:
-        """Nothing beyond the files."""
+        """Files are brought back by the runtime; but what runsv keeps in the service's folder goes with the link that
+        made runsvdir start it."""
+        link = _link(host, name)
+        if "link" in was.trace or not host.matches(link):
+            return
+        host.delete(FileChange(link.path, host.capture(link.path), Left(link.path, "absent")))
+        host.run(["sv", "-w", "7", "force-shutdown", host.real_path(f"{DEFINED}/{name}")], timeout_ms=30_000)
+        for path in _kept_by_runsv(name):
+            found = host.stat(path)
+            if path not in was.trace and found is not None and found.kind == "dir":
+                host.run(["rm", "-rf", "--", host.real_path(path)])
 
     def _status(self, host: Host) -> Mapping[str, Activity]:
         place = _place(host)
@@ -129,6 +141,16 @@ class Runit:
 
 def _is_taken_on(said: CommandResult) -> bool:
     return not said.stdout.startswith((b"fail", b"warning"))
+
+
+def _link(host: Host, name: str) -> Left:
+    place = _place(host)
+    aim = posixpath.relpath(f"{DEFINED}/{name}", place)  # the same, seen from outside of the root
+    return Left(f"{place}/{name}", "link", target=aim)
+
+
+def _kept_by_runsv(name: str) -> tuple[str, str]:
+    return f"{DEFINED}/{name}/supervise", f"{DEFINED}/{name}/log/supervise"
 
 
 def _down(name: str) -> str:
