@@ -49,7 +49,7 @@ run --quiet key new author
 run --quiet key new reviewer
 run --quiet trust add author "$XDG_CONFIG_HOME/requisition/keys/author.pub" --role author
 run --quiet trust add reviewer "$XDG_CONFIG_HOME/requisition/keys/reviewer.pub" --role reviewer
-run --quiet trust require --require author=1 --require reviewer=1
+run --quiet trust require author=1 reviewer=1
 run sign dotfiles.yaml --key author
 expect 3 verify dotfiles.yaml
 run show dotfiles.yaml

@@ -3,6 +3,8 @@ import os
 import pytest
 
 from requisition.compiler import Limits, build
+from requisition.compiler.evaluate import Job, ScriptError, evaluate
+from requisition.compiler.prelude import prelude
 from requisition.schemas.diagnostic import BadInput
 from support.packages import built, request, write
 
@@ -159,6 +161,13 @@ def test_nothing_outside_of_the_package_can_be_loaded(tmp_path, module):
     with pytest.raises(BadInput) as refused:
         built(tmp_path, {"package.star": script})
     assert refused.value.diagnostics[0].where.startswith("package.star:1")
+
+
+def test_what_plan_is_made_of_is_no_module_even_where_nothing_was_checked():
+    script = 'load("@prelude", "make_package")\ndef install(package, phase):\n    pass\n'
+    job = Job({"package.star": script}, {}, prelude({}), [("install", "package.star")], [], {}, 5, 60, 500, 1 << 20)
+    with pytest.raises(ScriptError, match="'@prelude' cannot be loaded"):
+        evaluate(job)
 
 
 def test_a_path_cannot_lead_out_of_the_target(tmp_path):

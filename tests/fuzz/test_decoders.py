@@ -20,6 +20,7 @@ from requisition.runtime.journal import HEADER, Begun, Finished, Intent, read_jo
 from requisition.runtime.sight import NEVER
 from requisition.runtime.state import Entry, RootState
 from requisition.schemas import envelope, keys, orderfile, sshsig, strictyaml
+from requisition.schemas.checksum import Altered
 from requisition.schemas.diagnostic import BadInput
 from requisition.schemas.receipt import Left
 from requisition.schemas.trustfile import import_allowed_signers, parse_trust
@@ -150,9 +151,10 @@ features: {tls: {doc: encrypted}}
 secrets: {token: what it is}
 """
 BAD = (BadInput,)
+FILE = (BadInput, Altered)
 READERS = {
-    "plan": Reader(through_file("a.plan", read_order), BAD, order_bytes("a.plan")),
-    "yaml": Reader(through_file("a.yaml", read_order), BAD, order_bytes("a.yaml")),
+    "plan": Reader(through_file("a.plan", read_order), FILE, order_bytes("a.plan")),
+    "yaml": Reader(through_file("a.yaml", read_order), FILE, order_bytes("a.yaml")),
     "payload": Reader(read_payload, BAD, lambda folder: [signed().payload]),
     "request": Reader(lambda data, _: frames.read_request(io.BytesIO(data)), (frames.FrameError,), request_bytes),
     "reply": Reader(read_all_replies, (frames.FrameError,), reply_bytes),

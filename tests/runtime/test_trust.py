@@ -4,12 +4,15 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from requisition.runtime import trust as rules
 from requisition.schemas import orderfile
 from requisition.schemas.diagnostic import BadInput, Failure, Refused
 from requisition.schemas.document import Order, Platform
-from requisition.schemas.trustfile import TrustedKey, load_trust
+from requisition.schemas.envelope import Signature
+from requisition.schemas.keys import PublicKey
+from requisition.schemas.trustfile import Trust, TrustedKey, load_trust
 from support.refusals import CASES, NOW, World, build
 from support.sealed import order, public, sign, signed
 
@@ -90,6 +93,27 @@ def test_as_many_signatures_as_anybody_needs_are_looked_at(tmp_path: Path) -> No
 
 def key(name: str, *roles: str) -> TrustedKey:
     return TrustedKey(name, public(name), roles, None, None, False)
+
+
+@pytest.mark.parametrize(
+    ("named", "tried"), [("cat", ["cat"]), ("ann", ["ann", "bob", "cat"]), ("", ["ann", "bob", "cat"])]
+)
+def test_a_key_id_says_which_key_is_tried_first_and_no_more(
+    monkeypatch: pytest.MonkeyPatch, named: str, tried: list[str]
+) -> None:
+    seen: list[str] = []
+    verify = PublicKey.verify
+
+    def seeing(self: PublicKey, signature: Signature, message: bytes) -> bool:
+        seen.append(self.comment)
+        return verify(self, signature, message)
+
+    monkeypatch.setattr(PublicKey, "verify", seeing)
+    sealed = signed()
+    signature = structs.replace(sign(sealed, "cat"), keyid=public(named).keyid if named else "")
+    trust = Trust(tuple(key(name, "author") for name in ("ann", "bob", "cat")), {"author": 1}, 9, "")
+    verdict = rules.judge(sealed.payload_type, sealed.payload, (signature,), trust, NOW)
+    assert (verdict.signatures[0].signer, seen) == ("cat", tried)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Keys as people have them, checked against the real ssh-keygen and gpg."""
+"""Keys as people have them, checked against the real ssh-keygen."""
 
 import os
 import shutil
@@ -79,27 +79,6 @@ def test_the_key_id_is_what_ssh_keygen_shows(ssh_key: str) -> None:
     assert keys.parse_public_key(Path(ssh_key + ".pub").read_text(), "").keyid in shown.decode()
 
 
-@pytest.mark.skipif(shutil.which("gpg") is None, reason="gpg is not installed")
-def test_a_gnupg_key_signs_and_its_signature_verifies(
-    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    home = tmp_path_factory.mktemp("g")
-    home.chmod(0o700)
-    monkeypatch.setenv("GNUPGHOME", str(home))
-    new = ["gpg", "--batch", "--passphrase", "", "--quick-gen-key", "me <me@localhost>", "ed25519", "sign"]
-    subprocess.run(new, check=True, capture_output=True)
-    try:
-        listed = subprocess.run(["gpg", "--list-keys", "--with-colons"], check=True, capture_output=True)
-        fingerprint = next(x for x in listed.stdout.decode().splitlines() if x.startswith("fpr")).split(":")[9]
-        signer = signing.load_signer(f"gpg:{fingerprint.lower()}", no_passphrase)
-        signature = signer.sign(MESSAGE)
-        public = keys.parse_public_key(signer.public.openssh(), "trust.yaml")
-        assert public.verify(signature, MESSAGE)
-        assert not public.verify(signature, MESSAGE + b"!")
-    finally:
-        subprocess.run(["gpgconf", "--kill", "all"], check=False)
-
-
 def test_one_key_in_two_forms_has_one_identity(tmp_path: Path) -> None:
     path, public = signing.new_key(str(tmp_path), "me")
     command = ["openssl", "pkey", "-in", path, "-pubout"]
@@ -132,7 +111,6 @@ def test_what_cannot_sign_is_told(tmp_path: Path) -> None:
     (tmp_path / "text").chmod(0o600)
     refused(str(tmp_path / "none"), "cannot be read: No such file")
     refused(str(tmp_path / "text"), "cannot be opened")
-    refused("gpg:" + "00" * 20, "GnuPG has no usable key")
 
 
 def pem(private, folder: Path) -> str:

@@ -222,6 +222,16 @@ def test_a_timer_that_goes_is_stopped_and_comes_back_with_a_rollback(demo):
     assert demo.timer() == MONDAYS
 
 
+def test_a_timer_that_does_not_start_leaves_nothing_behind(demo):
+    demo.machine.run("mkdir", f"{AT}/tidy.timer.d")
+    demo.machine.write(f"{AT}/tidy.timer.d/own.conf", "[Timer]\nOnCalendar=\n")
+    failed = demo.apply("timer.present", **JOB)
+    assert failed.status == "failed"
+    assert "systemctl restart tidy.timer ended with exit status 1" in failed.text
+    assert demo.machine.run("find", AT, "-name", "tidy*", "-type", "f") == ""
+    assert demo.timer() == NONE
+
+
 def test_a_timer_that_somebody_stopped_is_drift_and_started_again(demo):
     demo.apply("timer.present", **JOB)
     demo.machine.run("systemctl", "stop", "tidy.timer")

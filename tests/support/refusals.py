@@ -4,8 +4,10 @@ A case makes its files in an empty directory and says which words the refusal mu
 `trust_path` are given to whatever decides; `now`, `last_serial`, `hostname` and `platform` are the world.
 """
 
+import hashlib
 import json
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -82,6 +84,7 @@ def build(name: str, folder: str) -> World:
     return world
 
 
+DIGEST = hashlib.sha256(signed().payload).hexdigest().encode()
 UNSIGNED = "no trusted key made it over these bytes"
 EDITS: dict[str, dict[str, Any]] = {
     "a path": {"nodes": (Node("x", "file.write", "demo/install", {"path": "/etc/shadow"}),)},
@@ -127,9 +130,10 @@ case("spaces added by hand", "edited by hand", _yaml(lambda d: d.replace(b"seria
 case("line ends converted", "edited by hand", _yaml(lambda d: d.replace(b"\n", b"\r\n")))
 case(
     "the checksum line altered",
-    "edited by hand",
+    "was altered",
     _yaml(lambda d: d.replace(b"checksum: sha256:", b"checksum: sha256:0")),
 )
+case("the checksum line taken out", "has no checksum", _yaml(lambda d: re.sub(rb"checksum: .*\n", b"", d)))
 case("a key twice", "twice", _yaml(lambda d: d.replace(b"  serial: 7\n", b"  serial: 7\n  serial: 8\n")))
 
 
@@ -139,6 +143,7 @@ def _file(change: Callable[[bytes], bytes]) -> Build:
 
 case("cut short", "cut short", _file(lambda d: d[:-10]))
 case("bytes appended", "nothing announces", _file(lambda d: d + b"x"))
+case("the digest altered", "was altered", _file(lambda d: d.replace(DIGEST, DIGEST[::-1])))
 case("another magic", "not a .plan file", _file(lambda d: b"X" + d[1:]))
 case("a newer container", "unsupported .plan version", _file(lambda d: d[:7] + b"\x02" + d[8:]))
 case("a length beyond the file", "cut short", _file(lambda d: d[:8] + b"\xff\xff\xff\xff" + d[12:]))

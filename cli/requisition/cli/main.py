@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from requisition.cli.output import Output, fail
+from requisition.schemas.diagnostic import Diagnostic
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "init": ("authoring", "Make a new package."),
@@ -112,6 +113,7 @@ def _give_common_options(command: click.Command) -> None:
         return
     for option in common_options():
         option.expose_value = False
+        option.is_eager = True  # how to tell is known before anything can be wrong
         option.callback = _note
         command.params.append(option)
 
@@ -132,6 +134,18 @@ def cli(ctx: click.Context, *, as_json: bool, quiet: bool, color: str | None, st
     ctx.obj = Output(as_json=as_json, quiet=quiet, color=color or "auto", state=state)
 
 
+def _misused(error: click.ClickException) -> int:
+    """Tell of words that no command takes: in click's form, or where JSON was asked for as any other finding. The
+    arguments themselves are asked, for they were not understood."""
+    if "--json" not in sys.argv[1:]:
+        error.show()
+        return BAD_USAGE
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    advice = f"{context.command_path} --help" if context else "plan --help"
+    Output(as_json=True).findings([Diagnostic(what=error.format_message(), next=advice, code="usage")])
+    return BAD_USAGE
+
+
 def main() -> int:
     """Run the command; every failure ends with its message and exit code."""
     try:
@@ -142,8 +156,7 @@ def main() -> int:
         error.show()
         return 0
     except click.ClickException as error:
-        error.show()
-        return BAD_USAGE
+        return _misused(error)
     except (click.Abort, KeyboardInterrupt):
         click.echo("stopped", err=True)
         return STOPPED

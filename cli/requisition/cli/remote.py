@@ -22,7 +22,7 @@ from requisition.runtime.frames import Document, Event, OnDisconnect, Request, R
 from requisition.runtime.inputs import Inputs
 from requisition.runtime.layout import StateDir, write_durably
 from requisition.schemas import orderfile
-from requisition.schemas.diagnostic import BadInput, Diagnostic
+from requisition.schemas.diagnostic import BadInput, Diagnostic, Failure
 from requisition.schemas.receipt import Receipt
 from requisition.stdlib.action import ActionError
 
@@ -112,7 +112,7 @@ def _keep(document: Document, result: Result, host: Host, state_dir: str) -> Res
         if not isinstance(receipt, Receipt) or receipt.run_id != document.run_id:
             raise BadInput.of(f"{host.label} sent something else for a receipt", next="look at that machine")
         os.replace(arriving, f"{folder}/{name}.plan")
-    except BadInput:
+    except Failure:
         os.unlink(arriving)
         raise
     return msgspec.structs.replace(result, receipt=f"{folder}/{name}.plan")

@@ -43,10 +43,8 @@ def shown_value(name: str, value: object) -> str:
     if isinstance(value, dict):
         if "$secret" in value:
             return _MASK
-        if "$ref" in value:
-            return (
-                f"→ {value['$ref'].rpartition('/')[2] if ':' not in value['$ref'] else value['$ref'].split('/', 2)[-1]}"
-            )
+        if isinstance(node := value.get("$ref"), str):
+            return f"→ {node.split('/', 2)[-1] if ':' in node else node.rpartition('/')[2]}"
         if "$item" in value:
             return f"item.{value['field']}" if value.get("field") else "item"
         return "{" + ", ".join(f"{key}: {shown_value(key, inner)}" for key, inner in value.items()) + "}"

@@ -16,6 +16,7 @@ import msgspec
 import starlark
 
 from requisition.compiler.bodies import copies
+from requisition.compiler.dialect import dialect, library
 from requisition.compiler.prelude import FLOW, GLOBALS
 from requisition.compiler.scripterror import excerpt
 from requisition.compiler.shadowing import RESERVED, shadowing
@@ -40,7 +41,6 @@ _PLAINER = (
 _MESSAGE = re.compile(r"^error: (.*?)$", re.MULTILINE)
 _SHOWN = re.compile(r"^\d+ +\|", re.MULTILINE)
 _SPAN = re.compile(r"^ *--> .+?:(\d+):(\d+)", re.MULTILINE)
-_LIBRARIES = ("StructType", "RecordType", "EnumType", "Map", "Filter", "Partial", "Json", "Typing", "CallStack")
 _STD = "@std//"
 
 
@@ -59,8 +59,8 @@ class _Checker:
         self._texts = {**files, **{_STD + name: text for name, text in std.items()}}
         self._calls = callable_names(catalogue)
         self._namespaces = {name.partition(".")[0] for name in self._calls if "." in name}
-        self._dialect = starlark.Dialect.extended()
-        self._globals = starlark.Globals.extended_by([getattr(starlark.LibraryExtension, name) for name in _LIBRARIES])
+        self._dialect = dialect()
+        self._globals = library()
         self._found: dict[str, list[tuple[int, int, Diagnostic]]] = {name: [] for name in files}
         _, self._stubs, _ = starlark.parse("@plan", stubs(catalogue), self._dialect).typecheck(self._globals, {})
         self._interfaces: dict[str, Any] = {}

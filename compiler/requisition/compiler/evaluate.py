@@ -11,21 +11,10 @@ from typing import Any
 import starlark
 from msgspec import Struct
 
+from requisition.compiler.dialect import dialect, library
 from requisition.compiler.prelude import CALLABLES, GLOBALS
 from requisition.compiler.recorder import Recorder
 from requisition.compiler.settings import PatternCheck
-
-_LIBRARIES = (
-    "StructType",
-    "RecordType",
-    "EnumType",
-    "Map",
-    "Filter",
-    "Partial",
-    "Json",
-    "Typing",
-    "CallStack",
-)
 
 
 class Job(Struct):
@@ -60,8 +49,8 @@ def evaluate(job: Job) -> bytes:
 class _Evaluation:
     def __init__(self, job: Job) -> None:
         self._job = job
-        self._dialect = starlark.Dialect.extended()
-        self._globals = starlark.Globals.extended_by([getattr(starlark.LibraryExtension, name) for name in _LIBRARIES])
+        self._dialect = dialect()
+        self._globals = library()
         self._recorder = Recorder(job.nodes, job.order_bytes)
         self._options = starlark.EvalOptions(check_cancelled=self._late, max_callstack_size=job.call_depth)
         self._modules: dict[str, starlark.FrozenModule] = {}
@@ -72,7 +61,8 @@ class _Evaluation:
 
     def run(self) -> bytes:
         try:
-            self._modules["@prelude"] = self._prelude()
+            prelude = self._prelude()
+            self._own = starlark.FileLoader(lambda _: prelude)  # for our own statements; scripts have no name for it
             for name, script in self._job.phases:
                 self._phase_name = name
                 self._recorder.start_phase(name)
@@ -99,23 +89,24 @@ class _Evaluation:
         callables = self._recorder.callables()
         for name in CALLABLES:
             module.add_callable(name, callables[name])
-        self._eval(module, "@prelude", self._job.prelude)
+        self._eval(module, "@prelude", self._job.prelude, self._loader)
         return module.freeze()
 
     def _phase(self, name: str, script: str) -> None:
         module = starlark.Module()
         module["FACTS"] = self._job.facts
-        self._eval(
-            module,
-            "@driver",
-            'load("@prelude", "make_package", "make_phase")\n'
-            f'load("{script}", function = "{name}")\n'
-            f'function(make_package(FACTS), make_phase("{name}"))\n',
-        )
+        self._give(module, "make_package", "make_phase")
+        call = f'load("{script}", function = "{name}")\nfunction(make_package(FACTS), make_phase("{name}"))\n'
+        self._eval(module, "@driver", call, self._loader)
 
-    def _eval(self, module: starlark.Module, name: str, text: str) -> None:
+    def _give(self, module: starlark.Module, *names: str) -> None:
+        """Put these names of the prelude into a module."""
+        listed = ", ".join(f'"{name}"' for name in names)
+        self._eval(module, "@driver", f'load("@prelude", {listed})\n', self._own)
+
+    def _eval(self, module: starlark.Module, name: str, text: str, loader: starlark.FileLoader) -> None:
         tree = starlark.parse(name, text, self._dialect)
-        starlark.eval_with(self._options, module, tree, self._globals, self._loader)
+        starlark.eval_with(self._options, module, tree, self._globals, loader)
 
     def _load(self, name: str) -> starlark.FrozenModule:
         found = self._modules.get(name)
@@ -127,10 +118,9 @@ class _Evaluation:
         self._loading.append(name)
         try:
             module = starlark.Module()
-            names = ", ".join(f'"{one}"' for one in GLOBALS)
-            self._eval(module, "@driver", f'load("@prelude", {names})\n')
+            self._give(module, *GLOBALS)
             with self._recorder.outside():
-                self._eval(module, name, text)
+                self._eval(module, name, text, self._loader)
         except starlark.StarlarkError as error:
             self._innermost = self._innermost or str(error)  # whoever loads it only quotes it
             raise

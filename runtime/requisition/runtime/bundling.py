@@ -25,7 +25,7 @@ def bundled(sealed: Sealed, inputs: Iterable[Input], content: Callable[[str], by
     paths = {item.sha256: item.path for item in inputs}
     sizes = {item.sha256: item.size for item in inputs}
     index = tuple(planform.Blob(digest, sizes[digest]) for digest in sorted(paths))
-    header = planform.Header(sealed.kind, sealed.payload, sealed.signatures, "", index)
+    header = planform.Header(sealed.kind, sealed.payload, planform.digest(sealed.payload), sealed.signatures, "", index)
     before = list(planform.pieces(header, ()))
     size = sum(map(len, before)) + sum(blob.length for blob in index)
 

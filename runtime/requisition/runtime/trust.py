@@ -2,7 +2,7 @@
 
 Two steps, in this order, with no IO in either:
 
-    judge    the signatures over the exact bytes, before anything is parsed (DSSE protocol.md)
+    judge    the signatures over the exact bytes, before anything is decoded (DSSE protocol.md)
     admit    what the signed content then says: expiry, serial, platform, host, target root
 
 The rules follow TUF's threats (tuf-spec §1.5.2): see docs/security.md for the table and its tests.
@@ -69,7 +69,7 @@ def judge(payload_type: str, payload: bytes, signatures: tuple[Signature, ...], 
     judged: list[Judged] = []
     counted: dict[bytes, TrustedKey] = {}
     for signature in signatures:
-        key = next((k for k in trust.keys if k.public.verify(signature, message)), None)
+        key = _maker(signature, message, trust)
         why = _objection(key, counted, now)
         if key is not None and not why:
             counted[key.public.identity] = key
@@ -84,6 +84,12 @@ def judge(payload_type: str, payload: bytes, signatures: tuple[Signature, ...], 
         )
     signers = tuple(counted.values())
     return Verdict(tuple(judged), missing_roles(signers, trust.require), signers)
+
+
+def _maker(signature: Signature, message: bytes, trust: Trust) -> TrustedKey | None:
+    """Whose signature it is. The key id says which key to try first, no more: each try reads the whole order."""
+    likely = sorted(trust.keys, key=lambda key: key.public.keyid != signature.keyid)
+    return next((key for key in likely if key.public.verify(signature, message)), None)
 
 
 def _objection(key: TrustedKey | None, counted: Mapping[bytes, TrustedKey], now: datetime) -> str:
@@ -156,14 +162,18 @@ def admit(order: Order, place: Place, trust: Trust | None, now: datetime, where:
 Finding = tuple[str, str, str]
 
 
-def _timeliness(order: Order, now: datetime) -> list[Finding]:
+def staleness(order: Order, now: datetime) -> str:
+    """Why the order is too old to be applied anywhere; empty when it is not."""
     try:
         expires = parse_time(order.expires or None, "expires")
     except BadInput as failure:
-        return [(str(failure.diagnostics[0].what), "the order's expiry cannot be read", "build it again")]
-    if expires is not None and now >= expires:
-        return [(f"the order expired {order.expires}", "an old order may be replayed", "build and sign it again")]
-    return []
+        return f"the order's expiry cannot be read: {failure.diagnostics[0].what}"
+    return f"the order expired {order.expires}" if expires is not None and now >= expires else ""
+
+
+def _timeliness(order: Order, now: datetime) -> list[Finding]:
+    what = staleness(order, now)
+    return [(what, "an old order may be replayed", "build and sign it again")] if what else []
 
 
 def _serial(order: Order, place: Place, trust: Trust | None) -> list[Finding]:

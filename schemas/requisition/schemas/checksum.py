@@ -8,7 +8,13 @@
 import hashlib
 from typing import Literal
 
+from requisition.schemas.diagnostic import Refused
+
 Kind = Literal["order", "receipt"]
+
+
+class Altered(Refused):
+    """A document is not the one that its file was written for: damaged on its way, or forged."""
 
 
 def checksum(kind: Kind, name: str, content: bytes) -> str:

@@ -51,7 +51,7 @@ def seal(document: Order | Receipt, *, source: str = "") -> Sealed:
 
 
 def read(path: str) -> Sealed:
-    """Read either form. Raises BadInput for anything that is not one."""
+    """Read either form. Raises BadInput for anything that is not one, Altered for one that was changed."""
     try:
         file = open(path, "rb")  # noqa: SIM115  (a bundle keeps it open)
     except OSError as error:
@@ -89,7 +89,9 @@ def write(path: str, sealed: Sealed, contents: Mapping[str, str] | None = None) 
         return
     blobs: planform.Contents = sealed.blobs or planform.Files(contents or {})
     index = tuple(planform.Blob(digest, blobs.size(digest)) for digest in blobs.digests())
-    header = planform.Header(sealed.kind, sealed.payload, sealed.signatures, sealed.source, index)
+    header = planform.Header(
+        sealed.kind, sealed.payload, planform.digest(sealed.payload), sealed.signatures, sealed.source, index
+    )
     _replace(path, planform.pieces(header, (piece for blob in index for piece in blobs.chunks(blob.sha256))))
 
 
@@ -103,6 +105,7 @@ def decode(sealed: Sealed) -> Order | Receipt:
             document = canonical.decode(sealed.payload, Order, what="order")
         else:
             document = canonical.decode(sealed.payload, Receipt, what="receipt")
+            _check_nodes(document)
     except canonical.NotCanonical:
         _check_version(sealed.kind, _stated_version(sealed, known), known)
         raise
@@ -110,6 +113,15 @@ def decode(sealed: Sealed) -> Order | Receipt:
     if not _NAME.fullmatch(document.name):
         raise BadInput.of(f"{document.name[:60]!r} cannot name a document", next="build it again")
     return document
+
+
+def _check_nodes(receipt: Receipt) -> None:
+    known = range(len(receipt.order.nodes))
+    for run in receipt.nodes:
+        if run.node not in known:
+            raise BadInput.of(
+                f"the receipt tells of node {run.node}, its order has {len(known)}", next="get the file again"
+            )
 
 
 class _Version(Struct):

@@ -3,12 +3,13 @@
     offset  size  what
     0       8     magic "RQPLAN" and a 2-byte version, big-endian
     8       4     length H of the header, big-endian
-    12      H     header, MessagePack: kind, payload, signatures, hints, blobs
+    12      H     header, MessagePack: kind, payload, its SHA-256, signatures, source, blobs
     12+H    …     contents of the blobs, one after another, in the order of the header
 
-The payload is verified before it is parsed. Blobs are `(SHA-256, length)` pairs; contents are read when
-asked for, and verified then, so that a bundle of gigabytes costs no memory. Version is raised when an
-older reader could misread a newer file.
+The payload is verified before it is parsed. Its digest is what the checksum is in the `.yaml` form, for whoever has
+no signature or no policy to judge by: the checksum itself holds the name, which is inside of the payload. Blobs are
+`(SHA-256, length)` pairs; contents are read when asked for, and verified then, so that a bundle of gigabytes costs no
+memory. Version is raised when an older reader could misread a newer file.
 """
 
 import hashlib
@@ -19,7 +20,7 @@ from typing import BinaryIO
 import msgspec
 from msgspec import Struct
 
-from requisition.schemas.checksum import Kind
+from requisition.schemas.checksum import Altered, Kind
 from requisition.schemas.diagnostic import BadInput
 from requisition.schemas.envelope import Signature
 
@@ -31,7 +32,7 @@ _CHUNK = 1 << 20
 
 
 class DamagedFile(BadInput):
-    """The file is not an order file, or was cut short or altered outside of the signed part."""
+    """The file is not an order file, or was cut short or altered outside of the document."""
 
 
 class Blob(Struct, frozen=True, gc=False, array_like=True):
@@ -42,10 +43,11 @@ class Blob(Struct, frozen=True, gc=False, array_like=True):
 
 
 class Header(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What the container says before its blobs."""
+    """What the container says before its blobs. `sha256`: of the payload, hex."""
 
     kind: Kind
     payload: bytes
+    sha256: str
     signatures: tuple[Signature, ...] = ()
     source: str = ""
     blobs: tuple[Blob, ...] = ()
@@ -95,6 +97,12 @@ class Bundle:
                 next="get the file again, or build it again",
             )
 
+    def check(self) -> None:
+        """Read all contents. Raises DamagedFile when one is not what its digest says."""
+        for digest in self._places:
+            for _ in self.chunks(digest):
+                pass
+
     def close(self) -> None:
         """Release the file."""
         self._file.close()
@@ -128,6 +136,11 @@ class Files:
 Contents = Bundle | Files
 
 
+def digest(payload: bytes) -> str:
+    """What a header says of its payload."""
+    return hashlib.sha256(payload).hexdigest()
+
+
 def pieces(header: Header, contents: Iterable[bytes]) -> Iterator[bytes]:
     """A container, piece by piece; `contents` in the order of `header.blobs`."""
     body = msgspec.msgpack.encode(header)
@@ -137,7 +150,7 @@ def pieces(header: Header, contents: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def read(file: BinaryIO, where: str) -> tuple[Header, Bundle]:
-    """Header and bundle; the bundle keeps the file open. Raises DamagedFile."""
+    """Header and bundle; the bundle keeps the file open. Raises DamagedFile, and Altered for another payload."""
     start = file.read(12)
     if start[: len(MAGIC)] != MAGIC:
         raise DamagedFile.of("this is not a .plan file", where=where, why="its first bytes are not RQPLAN")
@@ -157,7 +170,15 @@ def read(file: BinaryIO, where: str) -> tuple[Header, Bundle]:
         header = _decoder.decode(file.read(length))
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
         raise DamagedFile.of("the header is damaged", where=where, why=str(error), next="get the file again") from error
-    return header, Bundle(file, where, _places(header, 12 + length, size, where))
+    places = _places(header, 12 + length, size, where)
+    if header.sha256 != digest(header.payload):
+        raise Altered.of(
+            f"this {header.kind} was altered, or damaged on its way",
+            where=where,
+            why="its content is not the one that its digest names",
+            next="get the file again, or build it again",
+        )
+    return header, Bundle(file, where, places)
 
 
 def _places(header: Header, offset: int, size: int, where: str) -> dict[str, tuple[int, int]]:

@@ -1,6 +1,6 @@
 """Making keys and signatures. Only the command line and receipts use this; verification never does.
 
-A key is named by a file (PEM PKCS#8, or OpenSSH as in `~/.ssh`), by `gpg:KEYID`, or by a `.pub` file whose
+A key is named by a file (PEM PKCS#8, or OpenSSH as in `~/.ssh`), by `gpg:FINGERPRINT`, or by a `.pub` file whose
 private half an ssh-agent holds. GnuPG and PEM keys sign through securesystemslib's signer interface.
 """
 
@@ -10,11 +10,10 @@ import tempfile
 from collections.abc import Callable
 from typing import Any, Protocol
 
-import msgspec
-
-from requisition.schemas import keys, sshsig
+from requisition.schemas import gnupg, keys, sshsig
 from requisition.schemas.diagnostic import BadInput
 from requisition.schemas.envelope import Method, Signature
+from requisition.schemas.gnupg import CannotSign
 from requisition.schemas.keys import PublicKey
 
 Ask = Callable[[str], bytes]
@@ -24,21 +23,20 @@ Ask = Callable[[str], bytes]
 class Signer(Protocol):
     """Something that signs."""
 
-    public: PublicKey
+    @property
+    def public(self) -> PublicKey:
+        """The public half."""
+        ...
 
     def sign(self, message: bytes) -> Signature:
         """Sign PAE bytes."""
         ...
 
 
-class CannotSign(BadInput):
-    """The key is missing, locked, or of a kind that cannot be used."""
-
-
 def load_signer(name: str, ask: Ask) -> Signer:
     """The signer that `name` stands for; see the module. Raises CannotSign."""
     if name.startswith("gpg:"):
-        return GpgSigner(name.removeprefix("gpg:"))
+        return gnupg.find(name.removeprefix("gpg:"))
     try:
         with open(name, "rb") as file:
             data = file.read(1 << 16)
@@ -161,35 +159,6 @@ class AgentSigner:
             with open(place + ".sig", encoding="ascii") as file:
                 blob = sshsig.unarmor(file.read())
         return Signature(self.public.keyid, "sshsig", blob)
-
-
-class GpgSigner:
-    """A key of the GnuPG keyring, through securesystemslib's GPGSigner."""
-
-    def __init__(self, keyid: str) -> None:
-        from securesystemslib.exceptions import Error as LibraryError
-        from securesystemslib.signer import GPGSigner as LibrarySigner
-
-        try:
-            uri, public = LibrarySigner.import_(keyid)
-            self._signer = LibrarySigner.from_priv_key_uri(uri, public)
-        except (LibraryError, OSError, ValueError) as error:
-            raise CannotSign.of(
-                f"GnuPG has no usable key {keyid!r}", why=str(error), next="gpg --list-secret-keys"
-            ) from error
-        exported = {"keyid": public.keyid, **public.to_dict()}
-        self.exported = msgspec.json.encode(exported, order="sorted").decode()
-        self.public = keys.parse_public_key(self.exported, f"gpg:{keyid}")
-
-    def sign(self, message: bytes) -> Signature:
-        """See Signer."""
-        from securesystemslib.exceptions import Error as LibraryError
-
-        try:
-            made = self._signer.sign(message)
-        except (LibraryError, OSError, ValueError) as error:
-            raise CannotSign.of("GnuPG did not sign", why=str(error), next="unlock the key: gpg --sign") from error
-        return Signature(self.public.keyid, "gpg", msgspec.json.encode(made.to_dict(), order="sorted"))
 
 
 def new_key(directory: str, name: str, passphrase: bytes | None = None) -> tuple[str, PublicKey]:

@@ -99,7 +99,7 @@ def parse_trust(text: bytes | str, where: str) -> Trust:
         if count < 0 or (count > having and not findings):
             findings.append(
                 Diagnostic(
-                    what=f"{count} signatures of the role {role!r} are required, {having} keys have it",
+                    what=f"signatures of the role {role!r}: {count} are required, {having} possible",
                     where=where,
                     next="add keys, or require fewer",
                 )

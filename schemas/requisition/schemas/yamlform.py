@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from requisition.schemas import canonical, strictyaml
-from requisition.schemas.checksum import Kind, checksum
+from requisition.schemas.checksum import Altered, Kind, checksum
 from requisition.schemas.diagnostic import BadInput
 from requisition.schemas.envelope import Signature
 
@@ -35,7 +35,7 @@ _LINE = 100
 
 
 class EditedFile(BadInput):
-    """The text is not what the emitter writes for its content."""
+    """The content is whole, but the text is not what the emitter writes for it."""
 
 
 class Parts(Struct, frozen=True):
@@ -64,7 +64,8 @@ def write(parts: Parts) -> bytes:
 
 
 def read(text: bytes, where: str) -> Parts:
-    """The parts of a file. Raises BadInput; the payload is not interpreted."""
+    """The parts of a file. Raises BadInput, or Altered when the checksum is not that of the content; the payload is
+    not interpreted."""
     found, _ = strictyaml.load(text, where, limit=MAX_TEXT)
     kind: Kind = "receipt" if isinstance(found, dict) and "receipt" in found else "order"
     if not isinstance(found, dict) or not isinstance(found.get(kind), dict):
@@ -74,6 +75,7 @@ def read(text: bytes, where: str) -> Parts:
         raise BadInput.of("signatures must be a list", where=where)
     signatures = tuple(_signature(one, where) for one in listed)
     parts = Parts(kind, canonical.encode(found[kind]), signatures, str(found.get("source") or ""))
+    _check(parts, found, where)
     again = write(parts)
     if again != text:
         raise EditedFile.of(
@@ -83,6 +85,20 @@ def read(text: bytes, where: str) -> Parts:
             next="change the package and build again",
         )
     return parts
+
+
+def _check(parts: Parts, found: dict[str, Any], where: str) -> None:
+    stated = found.get("checksum")
+    if not isinstance(stated, str):
+        raise BadInput.of("the file has no checksum", where=where, why="it may be cut short", next="get it again")
+    actual = checksum(parts.kind, str(found[parts.kind].get("name", "")), parts.payload)
+    if stated != actual:
+        raise Altered.of(
+            f"this {parts.kind} was altered, by hand or on its way",
+            where=where,
+            why=f"it says {stated[:71]}, its content is {actual}",
+            next="get the file again; or change the package and build again",
+        )
 
 
 def _signature(found: Any, where: str) -> Signature:

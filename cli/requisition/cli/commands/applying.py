@@ -50,8 +50,8 @@ _ON_DISCONNECT: dict[str, OnDisconnect] = {"keep": "keep", "resume": "finish", "
 def apply(output: Output, /, file: str, **options: Any) -> int:
     """Run an order, or show what it would do.
 
-    FILE is an order (.yaml or .plan). It is verified against the trust policy before it is parsed, and
-    preflighted before anything is touched. On a terminal the plan is shown first, and you are asked.
+    FILE is an order (.yaml or .plan). It is verified against the trust policy before it is interpreted,
+    and preflighted before anything is touched. On a terminal the plan is shown first, and you are asked.
     With --host it is sent to that machine with all that it reads, and judged by the trust policy there.
     """
     host: Host | None = options["host"]

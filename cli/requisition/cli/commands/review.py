@@ -1,14 +1,16 @@
 """`plan show`, `diff` and `graph`: reading an order before it runs, and a receipt after."""
 
+from collections.abc import Iterator
+
 import click
 
 from requisition.cli.drawing import counted, tally
 from requisition.cli.output import Output, to_dict
 from requisition.cli.trees import order_tree, receipt_tree, risks, shown_value
 from requisition.schemas import orderfile
-from requisition.schemas.diagnostic import BadInput
+from requisition.schemas.diagnostic import Failure
 from requisition.schemas.document import Node, Order
-from requisition.schemas.envelope import Signature
+from requisition.schemas.orderfile import Sealed
 from requisition.schemas.receipt import Receipt
 
 _SHOWN_RISKS = 20
@@ -34,7 +36,9 @@ def show_file(output: Output, file: str, *, full: bool) -> None:
     output.result(f"{output.style(document.name, 'head')}  {orderfile.checksum_of(sealed, document)}")
     if isinstance(document, Receipt):
         _receipt(output, document)
-    _header(output, order, sealed.signatures)
+    _header(output, order)
+    for line in _signatures(output, sealed):
+        output.result(f"  {line}")
     tree = (
         receipt_tree(document, output, full=full)
         if isinstance(document, Receipt)
@@ -52,7 +56,7 @@ def show_file(output: Output, file: str, *, full: bool) -> None:
         output.result(output.style(f"  … and {len(notes) - _SHOWN_RISKS} more to look at", "dim"))
 
 
-def _header(output: Output, order: Order, signatures: tuple[Signature, ...]) -> None:
+def _header(output: Output, order: Order) -> None:
     context, platform = order.context, order.platform
     place = "/".join(part for part in (platform.os, platform.distro, platform.arch) if part)
     size = f"{counted(len(order.nodes), 'node')}, {counted(len(order.inputs), 'input')}"
@@ -67,10 +71,33 @@ def _header(output: Output, order: Order, signatures: tuple[Signature, ...]) -> 
         output.result(f"  with {', '.join(context.features)}")
     for secret in order.secrets:
         output.result(f"  needs the secret {secret.name}  {output.style(secret.doc, 'dim')}")
-    for signature in signatures:
-        output.result(f"  signature {signature.method}  {output.style(signature.keyid, 'dim')}")
-    if not signatures:
-        output.result(f"  {output.style('not signed', 'warn')}")
+
+
+def _signatures(output: Output, sealed: Sealed) -> Iterator[str]:
+    """Each signature; of an order's also whether it counts here. A receipt has that of its host, which approves
+    nothing."""
+    if not sealed.signatures:
+        yield output.style("not signed", "warn")
+    standing = _standing(sealed) if sealed.kind == "order" else [""] * len(sealed.signatures)
+    for signature, words in zip(sealed.signatures, standing, strict=True):
+        yield f"signature {signature.method}  {output.style(signature.keyid, 'dim')}  {words}".rstrip()
+
+
+def _standing(sealed: Sealed) -> list[str]:
+    from datetime import UTC, datetime
+
+    from requisition.runtime.places import default_trust
+    from requisition.runtime.trust import judge
+    from requisition.schemas.trustfile import load_trust
+
+    path, signatures = default_trust(), sealed.signatures
+    if not path:
+        return ["not checked: there is no trust policy here"] * len(signatures)
+    try:
+        verdict = judge(sealed.payload_type, sealed.payload, signatures, load_trust(path), datetime.now(UTC))
+    except Failure as failure:
+        return [f"not checked: {failure.diagnostics[0].what}"] * len(signatures)
+    return [f"{one.signer}: {one.why}".removeprefix(": ") for one in verdict.signatures]
 
 
 def _receipt(output: Output, receipt: Receipt) -> None:
@@ -151,60 +178,10 @@ def _node_changes(old: Node, new: Node) -> list[str]:
 @click.command()
 @click.argument("file", type=click.Path(exists=True, dir_okay=False))
 @click.option(
-    "--format", "form", type=click.Choice(["dot", "mermaid", "svg"]), default="mermaid", help="What to print."
+    "--format", "form", type=click.Choice(["mermaid", "dot", "svg"]), default="mermaid", help="What to print."
 )
 def graph(file: str, form: str) -> None:
     """Draw the nodes of an order."""
-    order = _order(file)
-    if form == "mermaid":
-        click.echo(mermaid(order))
-    elif form == "dot":
-        click.echo(dot(order))
-    else:
-        click.echo(_svg(dot(order)))
+    from requisition.cli.graphs import FORMS
 
-
-def dot(order: Order) -> str:
-    """The graph in Graphviz's language, phases as clusters."""
-    numbers = {node.id: number for number, node in enumerate(order.nodes)}
-    lines = ["digraph order {", "  rankdir=LR; node [shape=box, fontname=monospace];"]
-    for index, phase in enumerate(order.phases):
-        lines.append(f"  subgraph cluster_{index} {{ label={_quoted(phase.id)};")
-        lines += [
-            f"    n{numbers[node.id]} [label={_quoted(node.id.removeprefix(phase.id + '/'))}];"
-            for node in order.nodes
-            if node.phase == phase.id
-        ]
-        lines.append("  }")
-    lines += [f"  n{numbers[need]} -> n{numbers[node.id]};" for node in order.nodes for need in node.needs]
-    return "\n".join([*lines, "}"])
-
-
-def mermaid(order: Order) -> str:
-    """The graph as Markdown renderers draw it."""
-    numbers = {node.id: number for number, node in enumerate(order.nodes)}
-    lines = ["flowchart LR"]
-    for index, phase in enumerate(order.phases):
-        lines.append(f"  subgraph p{index}[{_quoted(phase.id)}]")
-        lines += [
-            f"    n{numbers[node.id]}[{_quoted(node.id.removeprefix(phase.id + '/'))}]"
-            for node in order.nodes
-            if node.phase == phase.id
-        ]
-        lines.append("  end")
-    lines += [f"  n{numbers[need]} --> n{numbers[node.id]}" for node in order.nodes for need in node.needs]
-    return "\n".join(lines)
-
-
-def _quoted(text: str) -> str:
-    return '"' + text.replace("\\", "/").replace('"', "'") + '"'
-
-
-def _svg(source: str) -> str:
-    import shutil
-    import subprocess
-
-    if shutil.which("dot") is None:
-        raise BadInput.of("svg needs Graphviz", next="install the package graphviz, or use --format mermaid")
-    done = subprocess.run(["dot", "-Tsvg"], input=source.encode(), capture_output=True, check=True)
-    return done.stdout.decode()
+    click.echo(FORMS[form](_order(file)))

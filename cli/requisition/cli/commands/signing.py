@@ -60,28 +60,39 @@ def sign(output: Output, /, file: str, keys: tuple[str, ...], passphrase_file: s
 @click.option("--trust", type=click.Path(dir_okay=False), help="Trust policy. [default: the user's trust.yaml]")
 @click.pass_obj
 def verify(output: Output, /, file: str, trust: str | None) -> int:
-    """Tell whose signatures an order carries, and whether they count. Exit code 3 when they do not suffice."""
-    from requisition.runtime.trust import judge
+    """Tell whose signatures an order carries, and whether they count. Exit code 3 when they do not suffice, and when
+    the order expired."""
+    from requisition.runtime.trust import judge, staleness
     from requisition.schemas import orderfile
+    from requisition.schemas.document import Order
     from requisition.schemas.trustfile import load_trust
 
     path = trust or default_trust()
     if not path:
         raise BadInput.of("no trust policy says whose signatures count", next="plan trust init makes one")
     sealed = orderfile.read(file)
-    verdict = judge(sealed.payload_type, sealed.payload, sealed.signatures, load_trust(path), datetime.now(UTC))
+    now = datetime.now(UTC)
+    verdict = judge(sealed.payload_type, sealed.payload, sealed.signatures, load_trust(path), now)
+    if sealed.blobs is not None:
+        sealed.blobs.check()
+    document = orderfile.decode(sealed) if verdict.accepted else None
+    stale = staleness(document, now) if isinstance(document, Order) else ""
     if output.as_json:
+        accepted = verdict.accepted and not stale
         judged = msgspec.to_builtins(verdict.signatures)
-        output.json({"file": file, "accepted": verdict.accepted, "signatures": judged, "missing": verdict.missing})
-        return 0 if verdict.accepted else 3
+        found = {"accepted": accepted, "signatures": judged, "missing": verdict.missing, "stale": stale}
+        output.json({"file": file, **found})
+        return 0 if accepted else 3
     for one in verdict.signatures:
         icon = output.style("✓", "good") if one.counts else output.style("!", "bad")
         output.result(f"  {icon} {one.signer or 'unknown'}  {one.method}  {one.keyid}  {output.style(one.why, 'dim')}")
-    if not verdict.accepted:
+    if document is None:
         lacking = ", ".join(f"{count} more of the role {role}" for role, count in sorted(verdict.missing.items()))
         output.result(f"{output.style('!', 'bad')} not trusted here: {lacking} needed")
         return 3
-    document = orderfile.decode(sealed)
+    if stale:
+        output.result(f"{output.style('!', 'bad')} {stale}")
+        return 3
     output.result(f"{output.style('✓', 'good')} {document.name} is trusted  {orderfile.checksum_of(sealed, document)}")
     return 0
 
@@ -136,12 +147,12 @@ def list_keys(output: Output, /) -> None:
 @click.pass_obj
 def show(output: Output, /, name: str) -> None:
     """Print the public line of a key, for trust.yaml and allowed_signers."""
+    from requisition.schemas import gnupg
     from requisition.schemas.keys import parse_public_key
-    from requisition.schemas.signing import load_signer
 
     path = key_path(name)
     if name.startswith("gpg:"):
-        public = load_signer(name, _ask).public
+        public = gnupg.find(name.removeprefix("gpg:")).public
     else:
         path = path if path.endswith(".pub") else f"{path}.pub"
         try:

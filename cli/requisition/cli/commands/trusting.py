@@ -6,9 +6,11 @@ from typing import Any
 import click
 import msgspec
 
+from requisition.cli.drawing import counted
 from requisition.cli.output import Output, key_dir
 from requisition.runtime.places import config_dir
 from requisition.schemas.diagnostic import BadInput
+from requisition.schemas.trustfile import KeyEntry, Trust, TrustedKey, TrustFile, load_trust, parse_time, parse_trust
 
 
 def _path(given: str | None) -> str:
@@ -37,8 +39,6 @@ def trust() -> None:
 @click.pass_obj
 def init(output: Output, /, names: tuple[str, ...], path: str | None) -> None:
     """Make a policy: one signature of a key of yours is needed."""
-    from requisition.schemas.trustfile import KeyEntry
-
     target = _path(path)
     if os.path.exists(target):
         raise BadInput.of("there is a trust policy already", where=target, next="plan trust show")
@@ -72,36 +72,53 @@ def _listed(folder: str) -> list[str]:
 def add(
     output: Output, /, name: str, public: str, roles: tuple[str, ...], path: str | None, expires: str | None
 ) -> None:
-    """Trust the key NAME. PUBLIC is its public line, or a file that holds it (.pub, PEM)."""
+    """Trust the key NAME. PUBLIC is its public line, a file that holds it (.pub, PEM), or gpg:FINGERPRINT.
+
+    The first key of a policy says what is required: one signature of its role. A key of GnuPG counts as long as it
+    does there, unless --expires says otherwise; that it was revoked there later is for you to say here.
+    """
+    from requisition.schemas import gnupg
     from requisition.schemas.keys import parse_public_key
-    from requisition.schemas.trustfile import KeyEntry, parse_time
 
     text = public
-    if os.path.exists(public):
+    if public.startswith("gpg:"):
+        found = gnupg.find(public.removeprefix("gpg:"))
+        text, expires = found.public.openssh(), expires or found.expires
+    elif os.path.exists(public):
         with open(public, encoding="utf-8") as file:
             text = file.read(1 << 16)
-    key = parse_public_key(text, public[:60])
+    parse_public_key(text, public[:60])
     parse_time(expires, "--expires")
-    _store(_path(path), {name: KeyEntry(text.strip(), tuple(roles), None, expires)})
-    output.say(f"{output.style('✓', 'good')} {name} ({', '.join(roles)})  {key.keyid}")
+    policy = _store(_path(path), {name: KeyEntry(text.strip(), tuple(roles), None, expires)})
+    _tell(output, policy, name)
 
 
 @trust.command()
+@click.argument("name")
 @_file_option
-@click.option(
-    "--require", "required", multiple=True, metavar="ROLE=N", help="Signatures needed of a role (repeatable)."
-)
 @click.pass_obj
-def require(output: Output, /, path: str | None, required: tuple[str, ...]) -> None:
-    """Say how many different keys of each role must have signed."""
+def revoke(output: Output, /, name: str, path: str | None) -> None:
+    """Count no signature of the key NAME any more, whenever it was made."""
+    target = _path(path)
+    entry = _read(target).keys.get(name)
+    if entry is None:
+        raise BadInput.of(f"there is no key {name!r}", where=target, next="plan trust show")
+    _tell(output, _store(target, {name: msgspec.structs.replace(entry, revoked=True)}), name)
+
+
+@trust.command()
+@click.argument("required", nargs=-1, required=True, metavar="ROLE=N...")
+@_file_option
+@click.pass_obj
+def require(output: Output, /, required: tuple[str, ...], path: str | None) -> None:
+    """Say how many different keys of each role must have signed, as author=1 reviewer=2."""
     counts = {}
     for text in required:
         role, _, number = text.partition("=")
-        if not number.isdigit():
-            raise BadInput.of(f"{text!r} is not ROLE=N", next="write --require reviewer=1")
+        if not (role and number.isascii() and number.isdigit()):
+            raise BadInput.of(f"{text!r} is not ROLE=N", next="write reviewer=1")
         counts[role] = int(number)
-    _store(_path(path), {}, counts)
-    output.say(f"{output.style('✓', 'good')} " + ", ".join(f"{n} × {role}" for role, n in counts.items()))
+    output.say(f"{output.style('✓', 'good')} {_required(_store(_path(path), {}, counts))}")
 
 
 @trust.command("import")
@@ -116,7 +133,7 @@ def import_signers(output: Output, /, signers: str, roles: tuple[str, ...], path
     with open(signers, encoding="utf-8") as file:
         found = import_allowed_signers(file.read(), signers, tuple(roles))
     _store(_path(path), found)
-    output.say(f"{output.style('✓', 'good')} {len(found)} keys: {', '.join(found)}")
+    output.say(f"{output.style('✓', 'good')} {counted(len(found), 'key')}: {', '.join(found)}")
 
 
 @trust.command()
@@ -124,31 +141,50 @@ def import_signers(output: Output, /, signers: str, roles: tuple[str, ...], path
 @click.pass_obj
 def show(output: Output, /, path: str | None) -> None:
     """Show the policy."""
-    from requisition.schemas.trustfile import load_trust
-
     policy = load_trust(_path(path))
     if output.as_json:
         keys = [{"name": k.name, "keyid": k.public.keyid, "roles": k.roles, "revoked": k.revoked} for k in policy.keys]
         output.json({"require": policy.require, "keys": keys})
         return
-    output.result("required: " + ", ".join(f"{count} × {role}" for role, count in policy.require.items()))
+    output.result(_required(policy))
     for key in policy.keys:
-        state = "revoked" if key.revoked else f"until {key.expires:%Y-%m-%d}" if key.expires else ""
-        output.result(f"  {key.name}  {', '.join(key.roles)}  {output.style(key.public.keyid, 'dim')}  {state}")
+        output.result(f"  {_line(output, key)}")
 
 
-def _store(path: str, keys: dict[str, Any], require: dict[str, int] | None = None) -> None:
-    """Write the policy with these keys and numbers added; checked whole before it replaces the old one."""
+def _required(policy: Trust) -> str:
+    return "required: " + ", ".join(f"{count} × {role}" for role, count in policy.require.items() if count)
+
+
+def _line(output: Output, key: TrustedKey) -> str:
+    state = "revoked" if key.revoked else f"until {key.expires:%Y-%m-%d}" if key.expires else ""
+    line = f"{key.name} ({', '.join(key.roles)})  {output.style(key.public.keyid, 'dim')}"
+    return f"{line}  {state}" if state else line
+
+
+def _tell(output: Output, policy: Trust, name: str) -> None:
+    key = next(key for key in policy.keys if key.name == name)
+    output.say(f"{output.style('✓', 'good')} {_line(output, key)}\n  {_required(policy)}")
+
+
+def _read(path: str) -> TrustFile:
+    """The policy as it is written; without keys where there is none."""
     from requisition.schemas import strictyaml
-    from requisition.schemas.trustfile import TrustFile, parse_trust
 
-    found = TrustFile({})
-    if os.path.exists(path):
-        with open(path, "rb") as file:
-            found = strictyaml.load_typed(file.read(strictyaml.MAX_BYTES + 1), path, TrustFile)
-    found = msgspec.structs.replace(found, keys={**found.keys, **keys}, require={**found.require, **(require or {})})
+    if not os.path.exists(path):
+        return TrustFile({})
+    with open(path, "rb") as file:
+        return strictyaml.load_typed(file.read(strictyaml.MAX_BYTES + 1), path, TrustFile)
+
+
+def _store(path: str, keys: dict[str, KeyEntry], require: dict[str, int] | None = None) -> Trust:
+    """Write the policy with these keys and numbers put in; checked whole before it replaces the old one."""
+    found = _read(path)
+    if keys and not found.keys and found.require == TrustFile({}).require:
+        found = TrustFile({}, {next(iter(keys.values())).roles[0]: 1}, found.max_serial_jump)
+    joined = _joined(found.keys, keys, path)
+    found = msgspec.structs.replace(found, keys=joined, require={**found.require, **(require or {})})
     text = _text(found)
-    parse_trust(text, path)
+    policy = parse_trust(text, path)
     os.makedirs(os.path.dirname(os.path.abspath(path)), mode=0o700, exist_ok=True)
     temporary = f"{path}.new"
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
@@ -157,15 +193,34 @@ def _store(path: str, keys: dict[str, Any], require: dict[str, int] | None = Non
         out.flush()
         os.fsync(fd)
     os.rename(temporary, path)
+    return policy
 
 
-def _text(policy: Any) -> str:
+def _joined(known: dict[str, KeyEntry], more: dict[str, KeyEntry], where: str) -> dict[str, KeyEntry]:
+    """All keys. A name never goes over to another key, and what is revoked stays so."""
+    from requisition.schemas.keys import parse_public_key
+
+    joined = dict(known)
+    for name, entry in more.items():
+        if old := known.get(name):
+            if parse_public_key(old.key, where).identity != parse_public_key(entry.key, where).identity:
+                raise BadInput.of(
+                    f"{name!r} is another key in this policy",
+                    where=where,
+                    next=f"plan trust revoke {name}, and give the new key a name of its own",
+                )
+            entry = msgspec.structs.replace(entry, revoked=entry.revoked or old.revoked)
+        joined[name] = entry
+    return joined
+
+
+def _text(policy: TrustFile) -> str:
     """trust.yaml as it is written: JSON scalars are YAML scalars."""
 
     def quoted(value: Any) -> str:
         return msgspec.json.encode(value).decode()
 
-    lines = ["# Whose signatures count here. See docs/security.md.", "keys:"]
+    lines = ["# Whose signatures count here. See docs/security.md.", "keys:" if policy.keys else "keys: {}"]
     for name, entry in policy.keys.items():
         lines += [f"  {quoted(name)}:", f"    key: {quoted(entry.key)}", f"    roles: {quoted(list(entry.roles))}"]
         for field in ("not_before", "expires"):

@@ -145,7 +145,7 @@ def _edited(
         )
     text = fish(wanted) if place.fish else posix(wanted)
     block = BlockSlots(place.path, slots.name, text, absent=slots.absent)
-    owner, group = (str(home.uid), str(home.gid)) if home else ("", "")
+    owner, group = (str(home.uid), str(home.gid)) if home and home.uid >= 0 else ("", "")
     new = New(not slots.absent, 0o644, owner, group)
     change = observe_edit(host, place.path, new, lambda before: with_block(before, block))
     if isinstance(change, Change) and place.ours and change.contents[0] == b"":

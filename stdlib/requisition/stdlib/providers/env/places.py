@@ -27,7 +27,8 @@ class Place(NamedTuple):
 
 
 class Home(NamedTuple):
-    """A home directory below the target root, who owns it, and the shell that its user logs in with."""
+    """A home directory below the target root, who owns it (−1: whoever applies), and the shell that its user logs in
+    with."""
 
     path: str
     uid: int
@@ -43,7 +44,8 @@ def home_of(host: Host, user: str, home: str) -> Home:
     found = host.stat(home)
     if found is None or found.kind != "dir":
         raise ActionError(f"the home directory {home} does not exist", "make it first, or name another: home = ...")
-    return Home(home.rstrip("/"), found.uid, found.gid, shell.rpartition("/")[2])
+    uid, gid = (-1, -1) if found.uid == os.geteuid() else (found.uid, found.gid)
+    return Home(home.rstrip("/"), uid, gid, shell.rpartition("/")[2])
 
 
 def _account(host: Host, user: str) -> tuple[str, str]:
