@@ -245,6 +245,11 @@ def test_the_manager_that_runs_the_machine_is_taken_and_another_one_is_refused(s
         assert f"{manager} does not run this machine" in refused.text
         assert "this machine is run by sysv" in refused.text
     if shutil.which("runsvdir"):
-        sysv.machine.run("sh", "-c", "mkdir /run/sv; setsid runsvdir -P /run/sv >/dev/null 2>&1 </dev/null &")
+        begin = "%s runsvdir /run/sv >/dev/null 2>&1 </dev/null & until [ $(pidof runsvdir | wc -w) = %d ]; do :; done"
+        sysv.machine.run("mkdir", "/run/sv")
+        sysv.machine.run("timeout", "30", "sh", "-c", begin % ("setsid unshare -m", 1))
+        container = sysv.apply(sysv.order(("start", "demo"), manager=""))
+        assert container.result.summary == {"unchanged": 1}, container.text
+        sysv.machine.run("timeout", "30", "sh", "-c", begin % ("setsid", 2))
         taken = sysv.apply(sysv.order(("start", "demo"), manager=""))
         assert "runit knows no service demo" in taken.text

@@ -138,6 +138,8 @@ REFUSED = {
     "a unit of no kind": ('unit("a", ["/x"], wants = ["b"])', "lacks its kind"),
     "a way to restart that is none": ('unit("a", ["/x"], restart = "often")', "expected one of no, always"),
     "a second line in a time": ('timer("a", ["/x"], "daily\\n[Install]")', "is not one line"),
+    "a secret": ('unit("a", ["/x"], environment = {"A": plan.secret("s")})', "secrets cannot stand in a unit"),
+    "a number": ('unit("a", ["/x", 5])', "found int, expected text"),
     "an argument that is none": ('unit("a", ["/x"], usr = "x")', "usr"),
 }  # fmt: skip
 

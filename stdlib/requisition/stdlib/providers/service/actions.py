@@ -6,7 +6,7 @@ import msgspec
 from msgspec import Struct
 
 from requisition.schemas.receipt import Left
-from requisition.stdlib.action import ActionError, BaseAction, Change, Done, Satisfied, action
+from requisition.stdlib.action import ActionError, BaseAction, Cancelled, Change, Done, Satisfied, action
 from requisition.stdlib.host import Host
 from requisition.stdlib.providers.service.manager import UP, Activity, Boot, Manager, manager_named, native
 from requisition.stdlib.spec import Output, slot
@@ -139,6 +139,8 @@ class _Activity(BaseAction[ActivitySlots]):
     def _found(self, host: Host, path: str) -> Left:
         try:
             return self._left(_resource(host, path))
+        except Cancelled:
+            raise
         except ActionError as error:
             host.log(f"{path}: {error}")
             return Left(path, "token")

@@ -12,7 +12,7 @@ from typing import ClassVar, Literal, Protocol, TypeVar
 
 from msgspec import Struct
 
-from requisition.stdlib.action import ActionError
+from requisition.stdlib.action import ActionError, Cancelled
 from requisition.stdlib.host import CommandResult, FileChange, Host
 
 T = TypeVar("T")
@@ -130,10 +130,15 @@ def systemd_runs(host: Host) -> bool:
 
 
 def _runs(host: Host, program: str) -> bool:
+    """Whether a program runs on our files: those of containers are also seen from outside of them."""
     try:
-        return host.ask(["pidof", program]).status == 0
+        pids = host.ask(["pidof", program]).stdout.split()
+    except Cancelled:
+        raise
     except ActionError:  # no pidof, so nobody to ask
         return False
+    places = (f"/proc/{pid.decode()}/ns/mnt" for pid in pids)
+    return any(host.ask(["test", place, "-ef", "/proc/self/ns/mnt"]).status == 0 for place in places)
 
 
 def in_charge(host: Host, manager: str, charge: bool) -> None:

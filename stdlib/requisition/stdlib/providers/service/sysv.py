@@ -76,11 +76,10 @@ class Sysv:
     def stop(self, host: Host, name: str, timeout_ms: int) -> None:
         """The script's `stop`, until its `status` says so. That decides: in a container whose first process does not
         bury the dead, scripts complain of a daemon that will not end, and is a zombie."""
-        try:
-            self._act(host, "stop", name, timeout_ms)
-        except ActionError as complaint:
+        complaint = self._tried(host, "stop", name, timeout_ms)
+        if complaint is not None:
             if read_status(name, _status(host, name)) not in _DOWN:
-                raise
+                raise complaint
             host.log(f"{complaint}; its status is that it is stopped")
         self._settle(host, name, "stop", _DOWN)
 
@@ -114,17 +113,24 @@ class Sysv:
                     _update(host, name, verb, *was.trace[letter])
 
     def _act(self, host: Host, verb: str, name: str, timeout_ms: int) -> None:
+        complaint = self._tried(host, verb, name, timeout_ms)
+        if complaint is not None:
+            raise complaint
+
+    def _tried(self, host: Host, verb: str, name: str, timeout_ms: int) -> ActionError | None:
+        """What the script has against it."""
         only_here(host, self.name)
         seconds = max(1, timeout_ms // 1000)
         said = host.scratch_file(name, b"")
         apart = ("setsid", "--wait", "timeout", "--kill-after=5", str(seconds))
         argv = [*apart, "sh", "-c", _APART, said, *_CLEAN, _script(name), verb]
         done = host.run(argv, timeout_ms=timeout_ms + 10_000)
-        if done.status != 0:
-            what = host.ask(["tail", "-c", "4000", "--", said]).stdout
-            if done.status in (124, 137):  # timeout(1)
-                raise ActionError(f"{_script(name)} {verb} did not end within {seconds} s", "raise `timeout`")
-            raise refusal(done._replace(stdout=what), f"{_script(name)} {verb}", "look at its log, and at the script")
+        if done.status == 0:
+            return None
+        if done.status in (124, 137):  # timeout(1)
+            return ActionError(f"{_script(name)} {verb} did not end within {seconds} s", "raise `timeout`")
+        done = done._replace(stdout=host.ask(["tail", "-c", "4000", "--", said]).stdout)
+        return refusal(done, f"{_script(name)} {verb}", "look at its log, and at the script")
 
     @staticmethod
     def _settle(host: Host, name: str, verb: str, wanted: Sequence[Activity]) -> None:
@@ -158,10 +164,11 @@ def _script(name: str) -> str:
 
 def _is_script(host: Host, name: str) -> bool:
     found = host.stat(_script(name))
-    return found is not None and (found.kind == "link" or (found.kind == "file" and bool(found.mode & 0o111)))
+    return found is not None and found.kind == "file" and bool(found.mode & 0o111)
 
 
 def _asked(host: Host, name: str, verb: str) -> CommandResult:
+    """What a script answers to an action that changes nothing."""
     return host.ask([*_CLEAN, _script(name), verb])
 
 
