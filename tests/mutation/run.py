@@ -32,9 +32,10 @@ WORKERS = 2
 RUNTIME, SCHEMAS = "runtime/requisition/runtime", "schemas/requisition/schemas"
 TARGETS: dict[str, list[str]] = {
     f"{RUNTIME}/trust.py": ["runtime/test_trust.py"],
-    f"{SCHEMAS}/keys.py": ["schemas/test_keys.py", "schemas/test_signing.py"],
+    f"{SCHEMAS}/keys.py": ["schemas/test_keys.py", "schemas/test_signing.py", "security/test_gnupg.py"],
     f"{SCHEMAS}/sshsig.py": ["schemas/test_sshsig.py", "schemas/test_signing.py"],
     f"{SCHEMAS}/signing.py": ["schemas/test_signing.py"],
+    f"{SCHEMAS}/gnupg.py": ["security/test_gnupg.py"],
     f"{RUNTIME}/conflicts.py": ["runtime/test_conflicts.py"],
     f"{RUNTIME}/preflight.py": [
         "runtime/test_preflight.py",

@@ -413,8 +413,12 @@ def test_slots_are_those_of_the_order_and_more_or_other_values_are_refused(world
 
 def test_another_order_under_the_same_checksum_is_refused(world):
     other = Session(world)
-    tampered = (world.folder / "whole.plan").read_bytes().replace(b"by-root", b"as-root")
-    assert denied(Session(world, bundle=tampered).ask(), "not trusted")
+    path = world.folder / "whole.plan"
+    tampered = path.read_bytes().replace(b"by-root", b"as-root")
+    assert denied(Session(world, bundle=tampered).ask(), "was altered")
+    sealed = orderfile.read(str(path))
+    orderfile.write(str(path), msgspec.structs.replace(sealed, payload=sealed.payload.replace(b"by-root", b"as-root")))
+    assert denied(Session(world, bundle=path.read_bytes()).ask(), "not trusted")
     assert denied(Session(world, checksum="sha256:" + "0" * 64).ask(), "not the order")
     assert isinstance(other.ask()[0], Ready)
 

@@ -29,9 +29,9 @@ class Keyring:
         command = ["gpg", "--batch", "--quiet", "--pinentry-mode", "loopback", "--passphrase", "", *words]
         return subprocess.run(command, input=stdin, check=True, capture_output=True).stdout.decode()
 
-    def key(self, name: str, expires: str = "never", *words: str) -> str:
+    def key(self, name: str, expires: str = "never", *words: str, kind: str = "ed25519") -> str:
         """Make a key that signs; its fingerprint as GnuPG writes it."""
-        self.gpg(*words, "--quick-generate-key", name, "ed25519", "sign", expires)
+        self.gpg(*words, "--quick-generate-key", name, kind, "sign", expires)
         return self.fingerprints(name)[0]
 
     def expired_key(self, name: str) -> str:
@@ -62,8 +62,10 @@ def load(fingerprint: str) -> signing.Signer:
 
 def refusal(fingerprint: str) -> str:
     with pytest.raises(gnupg.CannotSign) as failure:
-        load(fingerprint)
-    return str(failure.value.diagnostics[0].what)
+        load(fingerprint).sign(MESSAGE)
+    found = failure.value.diagnostics[0]
+    assert found.next
+    return str(found.what)
 
 
 def plan(*words: str) -> int:
@@ -98,7 +100,8 @@ def test_a_subkey_is_told_from_its_main_key(keyring: Keyring) -> None:
     main = keyring.key("ann")
     keyring.gpg("--quick-add-key", main, "ed25519", "sign", "never")
     subkey = keyring.fingerprints("ann")[1]
-    assert refusal(subkey) == f"{subkey.lower()} is a subkey"
+    with pytest.raises(gnupg.CannotSign, match=f"gpg:{main}"):
+        load(subkey)
 
 
 def test_a_trusted_key_counts_as_long_as_it_does_in_the_keyring_and_until_it_is_revoked_here(
@@ -129,5 +132,13 @@ def test_what_is_no_fingerprint_never_reaches_gpg(name: str) -> None:
         gnupg.find(name)
 
 
-def test_a_key_that_is_not_there_is_told(keyring: Keyring) -> None:
+def test_a_key_that_cannot_sign_orders_is_told(keyring: Keyring, monkeypatch: pytest.MonkeyPatch) -> None:
     assert refusal("00" * 20) == f"GnuPG has no key {'00' * 20}"
+    other = keyring.key("bob", kind="nistp256")
+    assert refusal(other) == f"GnuPG's key {other.lower()} cannot be used"
+    public = keyring.key("ann")
+    keyring.gpg("--yes", "--delete-secret-keys", public)
+    assert refusal(public) == "GnuPG did not sign"
+    with monkeypatch.context() as patch:
+        patch.setenv("PATH", "/nonexistent")
+        assert refusal(public) == "GnuPG cannot be run"

@@ -34,11 +34,9 @@ class KeyringKey(Struct, frozen=True):
 
     def sign(self, message: bytes) -> Signature:
         """Sign PAE bytes. Raises CannotSign."""
-        from securesystemslib.exceptions import Error as LibraryError
-
         try:
             made = self.signer.sign(message)
-        except (LibraryError, OSError, ValueError) as error:
+        except Exception as error:  # see `find`
             raise CannotSign.of("GnuPG did not sign", why=str(error), next="unlock the key: gpg --sign") from error
         return Signature(self.public.keyid, "gpg", msgspec.json.encode(made.to_dict(), order="sorted"))
 
@@ -54,13 +52,12 @@ def find(fingerprint: str) -> KeyringKey:
             next="gpg --list-keys shows it",
         )
     expires = _expiry(name)
-    from securesystemslib.exceptions import Error as LibraryError
     from securesystemslib.signer import GPGSigner
 
     try:
         uri, public = GPGSigner.import_(name)
         signer = GPGSigner.from_priv_key_uri(uri, public)
-    except (LibraryError, OSError, ValueError, subprocess.SubprocessError) as error:
+    except Exception as error:  # what the library raises of packets that it cannot read has no base of its own
         raise CannotSign.of(f"GnuPG's key {name} cannot be used", why=str(error), next="plan key new") from error
     exported = msgspec.json.encode({"keyid": public.keyid, **public.to_dict()}, order="sorted").decode()
     return KeyringKey(keys.parse_public_key(exported, f"gpg:{name}"), expires, signer)
@@ -70,7 +67,7 @@ def _expiry(name: str) -> str | None:
     """Time at which the key ends. Raises CannotSign when it is not good now."""
     validity, end = _listed(name)
     if validity in _STATES:
-        when = f" on {_time(end):%Y-%m-%d}" if validity == "e" and end else ""
+        when = f" on {_time(end):%Y-%m-%d}" if validity == "e" else ""
         raise CannotSign.of(
             f"GnuPG's key {name} {_STATES[validity]}{when}",
             why="its signatures would count for nobody who knows that",
