@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long test-mutation test-tools lint format types contracts catalogue schemas docs-commands bench clean
+.PHONY: help demo test test-long test-mutation test-tools lint format types contracts catalogue schemas docs-reference bench clean
 
 help:  ## Say what there is to make.
 	@sed -n 's/^\([a-z-]*\):.*##/\1	/p' Makefile | expand -t 16
@@ -41,8 +41,8 @@ catalogue: $(READY)  ## Write the action catalogue again, from the providers.
 schemas: $(READY)  ## Write the public JSON Schemas again, from the types.
 	$(BIN)/python -m requisition.schemas.jsonschema
 
-docs-commands: $(READY)  ## Write docs/commands.md again, from the commands.
-	$(BIN)/python -m requisition.cli.manual docs/commands.md
+docs-reference: $(READY)  ## Write docs/commands.md, actions.md and library.md again, from what they tell of.
+	$(BIN)/python -m requisition.cli.manual docs
 
 bench: $(READY)  ## Measure; figures for docs, not a test.
 	$(BIN)/python bench/run.py

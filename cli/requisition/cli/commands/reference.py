@@ -42,7 +42,7 @@ def _explain(output: Output, spec: ActionSpec) -> None:
     for line in rest:
         output.result(f"  {line.strip()}".rstrip())
     for slot in spec.slots:
-        need = "required" if slot.required else f"default {_as_written(slot.type, slot.default)}"
+        need = "required" if slot.required else f"default {as_written(slot.type, slot.default)}"
         output.result(f"  {slot.name:<20} {slot.type:<9} {slot.doc} {output.style(f'({need})', 'dim')}")
     for one in spec.outputs:
         output.result(f"  → {one.name:<18} {one.type:<9} {one.doc}")
@@ -50,7 +50,7 @@ def _explain(output: Output, spec: ActionSpec) -> None:
     output.result(output.style(f"  since {spec.since}; {undone}", "dim"))
 
 
-def _as_written(kind: str, default: object) -> str:
+def as_written(kind: str, default: object) -> str:
     """A default as a script would say it."""
     if kind == "mode" and isinstance(default, int):
         return f"{default:04o}"
