@@ -193,7 +193,7 @@ def _foresee(one: Bound, graph: Hydrated, host: PreflightHost, values: Values, r
             return Prospect("unknown", f"it depends on what {pending} does")
         report.findings.append(_finding(one, error))
         return None
-    if prospect.status == "unchanged" and ((report.touched and _reaches_out(one)) or _toucher(one, report)):
+    if prospect.status == "unchanged" and _toucher(one, report):
         return msgspec.structs.replace(prospect, reusable=False)
     return prospect
 
