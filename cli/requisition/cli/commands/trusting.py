@@ -12,6 +12,8 @@ from requisition.runtime.places import config_dir
 from requisition.schemas.diagnostic import BadInput
 from requisition.schemas.trustfile import KeyEntry, Trust, TrustedKey, TrustFile, load_trust, parse_time, parse_trust
 
+_MAX_SIGNERS = 1 << 20
+
 
 def _path(given: str | None) -> str:
     return given or os.path.join(config_dir(), "trust.yaml")
@@ -128,12 +130,19 @@ def require(output: Output, /, required: tuple[str, ...], path: str | None) -> N
 @click.pass_obj
 def import_signers(output: Output, /, signers: str, roles: tuple[str, ...], path: str | None) -> None:
     """Trust the keys of an OpenSSH allowed_signers file that may sign orders."""
-    from requisition.schemas.trustfile import import_allowed_signers
+    from requisition.schemas.allowedsigners import import_allowed_signers
 
-    with open(signers, encoding="utf-8") as file:
-        found = import_allowed_signers(file.read(), signers, tuple(roles))
-    _store(_path(path), found)
-    output.say(f"{output.style('✓', 'good')} {counted(len(found), 'key')}: {', '.join(found)}")
+    with open(signers, encoding="utf-8", errors="replace") as file:
+        found = import_allowed_signers(file.read(_MAX_SIGNERS), signers, tuple(roles))
+    if not found.keys:
+        raise BadInput.of(
+            "no key in this file may sign orders", where=signers, why="; ".join(found.left_out), next="plan trust add"
+        )
+    policy = _store(_path(path), found.keys)
+    for one in found.left_out:
+        output.say(f"  left out: {one}")
+    output.say(f"{output.style('✓', 'good')} {counted(len(found.keys), 'key')}: {', '.join(found.keys)}")
+    output.say(f"  {_required(policy)}")
 
 
 @trust.command()
