@@ -52,7 +52,7 @@ def init(output: Output, /, names: tuple[str, ...], path: str | None) -> None:
     found = {}
     for name in chosen:
         try:
-            with open(f"{folder}/{name}.pub", encoding="utf-8") as file:
+            with open(f"{folder}/{name}.pub", encoding="utf-8", errors="replace") as file:
                 found[name] = KeyEntry(file.read(1 << 16).strip())
         except OSError as error:
             raise BadInput.of(f"there is no key {name!r}", where=folder, next="plan key list") from error
@@ -87,7 +87,7 @@ def add(
         found = gnupg.find(public.removeprefix("gpg:"))
         text, expires = found.public.openssh(), expires or found.expires
     elif os.path.exists(public):
-        with open(public, encoding="utf-8") as file:
+        with open(public, encoding="utf-8", errors="replace") as file:
             text = file.read(1 << 16)
     parse_public_key(text, public[:60])
     parse_time(expires, "--expires")
@@ -187,6 +187,8 @@ def _read(path: str) -> TrustFile:
 
 def _store(path: str, keys: dict[str, KeyEntry], require: dict[str, int] | None = None) -> Trust:
     """Write the policy with these keys and numbers put in; checked whole before it replaces the old one."""
+    from requisition.runtime.layout import write_durably
+
     found = _read(path)
     if keys and not found.keys and found.require == TrustFile({}).require:
         found = TrustFile({}, {next(iter(keys.values())).roles[0]: 1}, found.max_serial_jump)
@@ -194,14 +196,9 @@ def _store(path: str, keys: dict[str, KeyEntry], require: dict[str, int] | None 
     found = msgspec.structs.replace(found, keys=joined, require={**found.require, **(require or {})})
     text = _text(found)
     policy = parse_trust(text, path)
-    os.makedirs(os.path.dirname(os.path.abspath(path)), mode=0o700, exist_ok=True)
-    temporary = f"{path}.new"
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
-    with open(fd, "w", encoding="utf-8") as out:
-        out.write(text)
-        out.flush()
-        os.fsync(fd)
-    os.rename(temporary, path)
+    target = os.path.abspath(path)
+    os.makedirs(os.path.dirname(target), mode=0o700, exist_ok=True)
+    write_durably(target, text.encode(), 0o644)
     return policy
 
 
