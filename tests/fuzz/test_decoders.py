@@ -20,10 +20,11 @@ from requisition.runtime.journal import HEADER, Begun, Finished, Intent, read_jo
 from requisition.runtime.sight import NEVER
 from requisition.runtime.state import Entry, RootState
 from requisition.schemas import envelope, keys, orderfile, sshsig, strictyaml
+from requisition.schemas.allowedsigners import import_allowed_signers
 from requisition.schemas.checksum import Altered
 from requisition.schemas.diagnostic import BadInput
 from requisition.schemas.receipt import Left
-from requisition.schemas.trustfile import import_allowed_signers, parse_trust
+from requisition.schemas.trustfile import parse_trust
 from requisition.stdlib.host import ABSENT, FileChange
 from support.sealed import private, public, signed
 

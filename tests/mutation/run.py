@@ -35,6 +35,7 @@ TARGETS: dict[str, list[str]] = {
     f"{SCHEMAS}/keys.py": ["schemas/test_keys.py", "schemas/test_signing.py", "security/test_gnupg.py"],
     f"{SCHEMAS}/sshsig.py": ["schemas/test_sshsig.py", "schemas/test_signing.py"],
     f"{SCHEMAS}/signing.py": ["schemas/test_signing.py"],
+    f"{SCHEMAS}/allowedsigners.py": ["schemas/test_allowedsigners.py"],
     f"{SCHEMAS}/gnupg.py": ["security/test_gnupg.py"],
     f"{RUNTIME}/conflicts.py": ["runtime/test_conflicts.py"],
     f"{RUNTIME}/preflight.py": [

@@ -9,7 +9,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, rsa, x25519
 
-from requisition.schemas import keys, signing, sshsig, trustfile
+from requisition.schemas import keys, signing, sshsig
 from requisition.schemas.diagnostic import BadInput
 from requisition.schemas.envelope import Signature
 
@@ -86,18 +86,6 @@ def test_one_key_in_two_forms_has_one_identity(tmp_path: Path) -> None:
         pytest.skip("openssl is not installed")
     pem = subprocess.run(command, check=True, capture_output=True).stdout.decode()
     assert keys.parse_public_key(pem, "").identity == public.identity
-
-
-def test_allowed_signers_come_in_with_their_dates_and_purposes(tmp_path: Path) -> None:
-    _, public = signing.new_key(str(tmp_path), "me")
-    line = public.openssh()
-    text = f'# team\nann {line}\nbob namespaces="git" {line}\n'
-    text += f'cat namespaces="order@requisition",valid-before="20270101Z" {line}\n'
-    found = trustfile.import_allowed_signers(text, "allowed_signers", ("author",))
-    assert list(found) == ["ann", "cat"]
-    assert found["cat"].expires == "2027-01-01T00:00:00Z"
-    with pytest.raises(BadInput, match="certificate authorities"):
-        trustfile.import_allowed_signers(f"ann cert-authority {line}", "allowed_signers", ("author",))
 
 
 def refused(name: str, words: str) -> None:

@@ -74,11 +74,11 @@ def new_run_id(now: datetime) -> str:
     return f"{now.astimezone(UTC):%Y%m%dT%H%M%S.%fZ}-{secrets.token_hex(2)}"
 
 
-def write_durably(path: str, data: bytes) -> None:
+def write_durably(path: str, data: bytes, mode: int = 0o600) -> None:
     """Replace a file so that a crash leaves the old or the new one: fsync, rename, fsync of the directory."""
     directory, name = os.path.split(path)
     temporary = f"{directory}/.{name}.{secrets.token_hex(4)}"
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:
         with open(fd, "wb") as file:
             file.write(data)

@@ -1,4 +1,4 @@
-"""trust.yaml: whose signature counts, for what, until when; and the import of `allowed_signers`.
+"""trust.yaml: whose signature counts, for what, until when.
 
 keys:
   alice:
@@ -9,7 +9,6 @@ require: {author: 1, reviewer: 1}
 """
 
 import os
-import shlex
 from datetime import UTC, datetime
 
 from msgspec import Struct, field
@@ -17,7 +16,6 @@ from msgspec import Struct, field
 from requisition.schemas import keys, strictyaml
 from requisition.schemas.diagnostic import BadInput, Diagnostic, Refused
 from requisition.schemas.keys import PublicKey
-from requisition.schemas.sshsig import NAMESPACE
 
 MAX_KEYS = 1000
 MAX_SERIAL_JUMP = 1 << 20
@@ -148,52 +146,3 @@ def parse_time(text: str | None, where: str) -> datetime | None:
             f"{text!r} is not a time", where=where, why=str(error), next="write it as 2027-06-30T00:00:00Z"
         ) from error
     return found.astimezone(UTC)
-
-
-def import_allowed_signers(text: str, where: str, roles: tuple[str, ...]) -> dict[str, KeyEntry]:
-    """Entries of an OpenSSH allowed_signers file (ssh-keygen(1)) that may sign in our namespace."""
-    found: dict[str, KeyEntry] = {}
-    for number, line in enumerate(text.splitlines(), 1):
-        line = line.strip()
-        if not line or line.startswith("#"):
-            continue
-        name, entry = _allowed_signer(line, f"{where}:{number}", roles)
-        if entry is not None:
-            found[name if name not in found else f"{name}-{number}"] = entry
-    return found
-
-
-def _allowed_signer(line: str, where: str, roles: tuple[str, ...]) -> tuple[str, KeyEntry | None]:
-    principal, _, rest = line.partition(" ")
-    options: dict[str, str] = {}
-    if not rest.lstrip().startswith(("ssh-", "ecdsa-", "sk-")):
-        word, _, rest = rest.lstrip().partition(" ")
-        lexer = shlex.shlex(word, posix=True)
-        lexer.whitespace, lexer.whitespace_split = ",", True
-        try:
-            options = {key: value for key, _, value in (option.partition("=") for option in lexer)}
-        except ValueError as error:
-            raise BadInput.of(f"the options cannot be read: {error}", where=where, next="see ssh-keygen(1)") from error
-    if "cert-authority" in options:
-        raise BadInput.of("certificate authorities are not supported", where=where, next="list the keys themselves")
-    namespaces = options.get("namespaces", "")
-    if namespaces and NAMESPACE not in namespaces.split(","):
-        return principal, None
-    keys.parse_public_key(rest, where)
-    return principal, KeyEntry(
-        rest.strip(),
-        roles,
-        _ssh_time(options.get("valid-after"), where),
-        _ssh_time(options.get("valid-before"), where),
-    )
-
-
-def _ssh_time(text: str | None, where: str) -> str | None:
-    if not text:
-        return None
-    digits = text.rstrip("Z")
-    try:
-        found = datetime.strptime(digits, "%Y%m%d" if len(digits) == 8 else "%Y%m%d%H%M%S").replace(tzinfo=UTC)
-    except ValueError as error:
-        raise BadInput.of(f"{text!r} is not a time of allowed_signers", where=where) from error
-    return f"{found:%Y-%m-%dT%H:%M:%SZ}"

@@ -133,7 +133,7 @@ def list_keys(output: Output, /) -> None:
                 continue
             path = os.path.join(folder, name)
             try:
-                with open(path, encoding="utf-8") as file:
+                with open(path, encoding="utf-8", errors="replace") as file:
                     public = parse_public_key(file.read(1 << 16), path)
             except BadInput:
                 continue  # a key of a kind that does not sign orders, an RSA one say
@@ -156,7 +156,7 @@ def show(output: Output, /, name: str) -> None:
     else:
         path = path if path.endswith(".pub") else f"{path}.pub"
         try:
-            with open(path, encoding="utf-8") as file:
+            with open(path, encoding="utf-8", errors="replace") as file:
                 public = parse_public_key(file.read(1 << 16), path)
         except OSError as error:
             raise BadInput.of(f"there is no key {name!r}", where=path, next="plan key list") from error

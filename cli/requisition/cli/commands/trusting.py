@@ -12,6 +12,8 @@ from requisition.runtime.places import config_dir
 from requisition.schemas.diagnostic import BadInput
 from requisition.schemas.trustfile import KeyEntry, Trust, TrustedKey, TrustFile, load_trust, parse_time, parse_trust
 
+_MAX_SIGNERS = 1 << 20
+
 
 def _path(given: str | None) -> str:
     return given or os.path.join(config_dir(), "trust.yaml")
@@ -50,7 +52,7 @@ def init(output: Output, /, names: tuple[str, ...], path: str | None) -> None:
     found = {}
     for name in chosen:
         try:
-            with open(f"{folder}/{name}.pub", encoding="utf-8") as file:
+            with open(f"{folder}/{name}.pub", encoding="utf-8", errors="replace") as file:
                 found[name] = KeyEntry(file.read(1 << 16).strip())
         except OSError as error:
             raise BadInput.of(f"there is no key {name!r}", where=folder, next="plan key list") from error
@@ -85,7 +87,7 @@ def add(
         found = gnupg.find(public.removeprefix("gpg:"))
         text, expires = found.public.openssh(), expires or found.expires
     elif os.path.exists(public):
-        with open(public, encoding="utf-8") as file:
+        with open(public, encoding="utf-8", errors="replace") as file:
             text = file.read(1 << 16)
     parse_public_key(text, public[:60])
     parse_time(expires, "--expires")
@@ -128,12 +130,19 @@ def require(output: Output, /, required: tuple[str, ...], path: str | None) -> N
 @click.pass_obj
 def import_signers(output: Output, /, signers: str, roles: tuple[str, ...], path: str | None) -> None:
     """Trust the keys of an OpenSSH allowed_signers file that may sign orders."""
-    from requisition.schemas.trustfile import import_allowed_signers
+    from requisition.schemas.allowedsigners import import_allowed_signers
 
-    with open(signers, encoding="utf-8") as file:
-        found = import_allowed_signers(file.read(), signers, tuple(roles))
-    _store(_path(path), found)
-    output.say(f"{output.style('✓', 'good')} {counted(len(found), 'key')}: {', '.join(found)}")
+    with open(signers, encoding="utf-8", errors="replace") as file:
+        found = import_allowed_signers(file.read(_MAX_SIGNERS), signers, tuple(roles))
+    if not found.keys:
+        raise BadInput.of(
+            "no key in this file may sign orders", where=signers, why="; ".join(found.left_out), next="plan trust add"
+        )
+    policy = _store(_path(path), found.keys)
+    for one in found.left_out:
+        output.say(f"  left out: {one}")
+    output.say(f"{output.style('✓', 'good')} {counted(len(found.keys), 'key')}: {', '.join(found.keys)}")
+    output.say(f"  {_required(policy)}")
 
 
 @trust.command()
@@ -178,6 +187,8 @@ def _read(path: str) -> TrustFile:
 
 def _store(path: str, keys: dict[str, KeyEntry], require: dict[str, int] | None = None) -> Trust:
     """Write the policy with these keys and numbers put in; checked whole before it replaces the old one."""
+    from requisition.runtime.layout import write_durably
+
     found = _read(path)
     if keys and not found.keys and found.require == TrustFile({}).require:
         found = TrustFile({}, {next(iter(keys.values())).roles[0]: 1}, found.max_serial_jump)
@@ -185,14 +196,9 @@ def _store(path: str, keys: dict[str, KeyEntry], require: dict[str, int] | None 
     found = msgspec.structs.replace(found, keys=joined, require={**found.require, **(require or {})})
     text = _text(found)
     policy = parse_trust(text, path)
-    os.makedirs(os.path.dirname(os.path.abspath(path)), mode=0o700, exist_ok=True)
-    temporary = f"{path}.new"
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
-    with open(fd, "w", encoding="utf-8") as out:
-        out.write(text)
-        out.flush()
-        os.fsync(fd)
-    os.rename(temporary, path)
+    target = os.path.abspath(path)
+    os.makedirs(os.path.dirname(target), mode=0o700, exist_ok=True)
+    write_durably(target, text.encode(), 0o644)
     return policy
 
 
