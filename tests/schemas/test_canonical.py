@@ -3,11 +3,14 @@
 import json
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import StructMeta
 
-from requisition.schemas import canonical
+from requisition.schemas import canonical, document, receipt
+from requisition.schemas.document import Input, Retry
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers(-(1 << 53), 1 << 53) | st.text(max_size=20),
@@ -32,6 +35,30 @@ def test_any_bytes_decode_or_are_refused(data: bytes) -> None:
     except canonical.NotCanonical:
         return
     assert canonical.encode(value) == data
+
+
+@pytest.mark.parametrize(
+    "data", [b'{"max_attempts":2,"initial_delay_ms":1000}', b'{"max_attempts":2,"backoff":"none"}']
+)
+def test_a_default_that_is_written_out_is_refused(data: bytes) -> None:
+    with pytest.raises(canonical.NotCanonical):
+        canonical.decode(canonical.encode(json.loads(data)), Retry)
+
+
+def test_a_number_that_only_equals_its_default_is_left_out() -> None:
+    assert canonical.encode(Retry(2, "none", int("1000"), int("60000"))) == canonical.encode(Retry(2))
+    assert canonical.encode(Input("a", "b", 1, int("420"))) == canonical.encode(Input("a", "b", 1))
+
+
+def test_no_other_document_has_a_default_that_can_be_equal_without_being_the_same() -> None:
+    kinds = [kind for module in (document, receipt) for kind in vars(module).values() if isinstance(kind, StructMeta)]
+    far = {
+        f"{kind.__name__}.{field.name}"
+        for kind in kinds
+        for field in msgspec.structs.fields(kind)
+        if isinstance(field.default, int) and not -5 <= field.default <= 256
+    }
+    assert far == {"Retry.initial_delay_ms", "Retry.max_delay_ms", "Input.mode"}
 
 
 @pytest.mark.parametrize("value", [1.5, [-2.0], {"a": 1e30}, (1 << 53) + 1, [-(1 << 60)], {"ä": 1}, "\ud800"])

@@ -14,9 +14,14 @@ Slots of a node hold plain JSON values, or one of these single-purpose objects (
 from typing import Any, Literal
 
 from msgspec import Struct
+from msgspec.structs import force_setattr
 
 ORDER_VERSION = 1
 """Raised when an older runtime could misread a newer document; it then refuses it by number."""
+
+# msgspec leaves out a field that is its default by identity, which two numbers beyond 256 need not share though
+# they are equal. Records with such a default take it over, so that it is left out however it came to be.
+_SECOND, _MINUTE, _PLAIN_MODE = 1000, 60_000, 0o644
 
 PhaseKind = Literal["forward", "body", "compensation"]
 Backoff = Literal["none", "linear", "exponential"]
@@ -37,8 +42,14 @@ class Retry(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True)
 
     max_attempts: int
     backoff: Backoff = "none"
-    initial_delay_ms: int = 1000
-    max_delay_ms: int = 60_000
+    initial_delay_ms: int = _SECOND
+    max_delay_ms: int = _MINUTE
+
+    def __post_init__(self) -> None:
+        if self.initial_delay_ms == _SECOND:
+            force_setattr(self, "initial_delay_ms", _SECOND)
+        if self.max_delay_ms == _MINUTE:
+            force_setattr(self, "max_delay_ms", _MINUTE)
 
 
 class Context(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -66,7 +77,11 @@ class Input(Struct, frozen=True, gc=False, forbid_unknown_fields=True, omit_defa
     path: str
     sha256: str
     size: int
-    mode: int = 0o644
+    mode: int = _PLAIN_MODE
+
+    def __post_init__(self) -> None:
+        if self.mode == _PLAIN_MODE:
+            force_setattr(self, "mode", _PLAIN_MODE)
 
 
 class Phase(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
