@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long test-mutation test-tools lint format types contracts catalogue schemas docs-commands bench clean
+.PHONY: help demo test test-long test-mutation test-tools lint format types contracts catalogue schemas docs-reference bench clean
 
 help:  ## Say what there is to make.
 	@sed -n 's/^\([a-z-]*\):.*##/\1	/p' Makefile | expand -t 16
@@ -41,8 +41,8 @@ catalogue: $(READY)  ## Write the action catalogue again, from the providers.
 schemas: $(READY)  ## Write the public JSON Schemas again, from the types.
 	$(BIN)/python -m requisition.schemas.jsonschema
 
-docs-commands: $(READY)  ## Write docs/commands.md again, from the commands.
-	$(BIN)/python -m requisition.cli.manual docs/commands.md
+docs-reference: $(READY)  ## Write docs/commands.md, actions.md and library.md again, from what they tell of.
+	$(BIN)/python -m requisition.cli.manual docs
 
 bench: $(READY)  ## Measure; figures for docs, not a test.
 	$(BIN)/python bench/run.py
@@ -72,9 +72,9 @@ python-venv:
 # services that come with them from being started.
 test-tools:
 	@missing=; \
-	for pair in nginx:nginx-light strace:strace rsync:rsync ssh-keygen:openssh-client gpg:gnupg zstd:zstd dpkg-scanpackages:dpkg-dev \
-	  dot:graphviz faketime:faketime pg_lsclusters:postgresql sshd:openssh-server sudo:sudo git:git age:age ip:iproute2 \
-	  runsvdir:runit; do \
+	for pair in nginx:nginx-light strace:strace rsync:rsync ssh-keygen:openssh-client gpg:gnupg zstd:zstd \
+	  dpkg-scanpackages:dpkg-dev faketime:faketime pg_lsclusters:postgresql sshd:openssh-server sudo:sudo git:git age:age \
+	  dot:graphviz ip:iproute2 runsvdir:runit systemctl:systemd crontab:cron unzip:unzip zsh:zsh fish:fish; do \
 	  PATH="$$PATH:/usr/sbin" command -v "$${pair%%:*}" >/dev/null || missing="$$missing $${pair##*:}"; \
 	done; \
 	if [ -z "$$missing" ]; then :; \

@@ -10,7 +10,7 @@ import click
 import pytest
 
 from requisition.cli.main import COMMANDS, EPILOG, cli
-from requisition.cli.manual import page
+from requisition.cli.manual import PAGES
 from requisition.runtime.frames import EXIT_CODES
 
 ROOT = Path(__file__).parents[2]
@@ -56,9 +56,10 @@ def test_the_exit_codes_of_the_protocol_are_in_the_help() -> None:
         assert f"\n  {code}  " in EPILOG
 
 
-def test_the_page_of_commands_is_the_one_that_the_commands_give() -> None:
-    written = (ROOT / "docs/commands.md").read_text("utf-8")
-    assert written == page(), "run: make docs-commands"
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_of_reference_is_what_the_code_says(page: str) -> None:
+    written = (ROOT / "docs" / page).read_text("utf-8")
+    assert written == PAGES[page](), "run: make docs-reference"
 
 
 def test_help_loads_no_house_but_its_own_and_nothing_slow() -> None:

@@ -1,6 +1,8 @@
 import pytest
 
+from requisition.schemas.canonical import decode, encode
 from requisition.schemas.diagnostic import BadInput
+from requisition.schemas.document import Order
 from support.packages import built, installed
 
 MKDIR = "demo/install/file.mkdir:"
@@ -104,6 +106,18 @@ def test_a_promise_of_a_body_cannot_leave_it(tmp_path):
     body = "kept = []\nplan.gather([1], lambda item: kept.append(plan.content.literal('x')))\nplan.file.write(kept[0], '/a')"
     with pytest.raises(BadInput, match="made in a body"):
         installed(tmp_path, body)
+
+
+@pytest.mark.parametrize("retry", ["2", "3, backoff = 'none'", "3, 'linear', '1s', '1m'", "1, max_delay = 60000"])
+def test_a_retry_at_its_defaults_makes_an_order_that_can_be_read(tmp_path, retry):
+    order = built(
+        tmp_path,
+        {
+            "package.star": f"def install(p, phase):\n  phase.retry({retry})\n  plan.file.mkdir('/a', retry = plan.retry({retry}))\n"
+        },
+    ).order
+    assert decode(encode(order), Order) == order
+    assert b"initial_delay" not in encode(order)
 
 
 def test_retry_compensation_and_elevation_are_recorded(tmp_path):

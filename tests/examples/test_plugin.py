@@ -61,7 +61,7 @@ class Machine:
         return {line.split()[0]: tuple(line.split()[1:]) for line in self.alternatives("--get-selections").splitlines()}
 
     def run(self, *command):
-        env = {**os.environ, "HOME": str(self.folder)}
+        env = {**os.environ, "HOME": str(self.folder), "REQUISITION_STATE": str(self.folder / "state")}
         return subprocess.run([self.python, *command], env=env, capture_output=True, text=True, check=False)
 
     def plan(self, *words):

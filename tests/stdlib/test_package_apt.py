@@ -142,6 +142,23 @@ def test_what_the_repository_has_no_more_is_told_honestly(machine, repository):
     assert "app 1.0 can no longer be had from apt's sources" in back.text
 
 
+def test_what_was_installed_goes_though_what_it_upgraded_cannot_be_fetched_just_now(machine, repository):
+    machine.apt("install", "lib=1.0")
+    answer = machine.run("apply", machine.install("tool", "app"))
+    assert machine.packages() == {"app": "2.0", "lib": "2.0", "tool": "1.1"}, answer.text
+    deb = repository.folder / "lib_1.0_all.deb"
+    deb.rename(away := deb.with_suffix(".away"))
+    try:
+        back = machine.run("rollback", answer.result.receipt)
+    finally:
+        away.rename(deb)
+    assert back.status == "failed", back.text
+    assert "lib_1.0_all.deb" in back.text
+    assert machine.packages() == {"lib": "2.0"}
+    assert machine.run("rollback", answer.result.receipt).status == "done"
+    assert machine.packages() == {"lib": "1.0"}
+
+
 def test_a_removal_that_drags_others_along_is_refused_until_it_is_meant(machine):
     machine.apt("install", "app")
     before = machine.whole()

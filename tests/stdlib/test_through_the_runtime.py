@@ -61,10 +61,15 @@ def every_action(folder: Path, url: str) -> OrderBuilder:
     order.node(
         "archive.extract", source=order.input("z", tar(("d/x", b"X"), link("l", "d/x"))), path="/srv/z", needs=[made]
     )
+    order.node("archive.create", tree="/srv/app", path="/srv/app.tar.gz", needs=[made])
     commit = Repo(folder / "remote").commit("a", "one")
     clone = order.node("git.clone", url=str(folder / "remote"), path="/srv/repo", commit=commit, needs=[made])
     moved = order.node("git.checkout", path="/srv/repo", commit=commit, needs=[clone])
     order.node("git.pull", path="/srv/repo", commit=commit, needs=[moved])
+    order.node(
+        "env.user", name="user", slots={"home": "/move", "variables": {"EDITOR": "vi"}, "shells": ["sh", "fish"]}
+    )
+    order.node("env.machine", name="machine", slots={"path": ["/srv/bin"], "shells": ["sh", "zsh"]})
     order.node("text.line", path="/etc/text", line="two", below="^one$")
     order.node("text.block", path="/etc/hosts", slots={"name": "demo"}, text="::1 demo")
     order.node("text.set", path="/etc/app.json", key=["port"], value=8080)
@@ -97,7 +102,17 @@ def test_all_actions_are_applied_once_and_rolled_back_to_the_byte(tmp_path):
 def test_no_action_is_missing_from_that_order(tmp_path):
     used = {node.action for node in every_action(tmp_path, "http://x/").nodes}
     used.add("encryption.decrypt")  # needs a secret: tests/security/test_decrypted_secrets.py
-    elsewhere = ("flow.", "group.", "package.", "require.", "user.")  # on machines and files of their own
+    used |= {"net.http_check", "net.wait_port"}  # change nothing: test_net_through_the_runtime.py
+    elsewhere = (
+        "cron.",
+        "flow.",
+        "group.",
+        "package.",
+        "require.",
+        "service.",
+        "timer.",
+        "user.",
+    )  # on machines and files of their own
     assert used == {name for name in load() if not name.startswith(elsewhere)}
 
 
@@ -115,6 +130,7 @@ def test_a_dry_run_of_all_actions_changes_nothing(tmp_path):
 LATE_FAILURES = {
     "shell.exec": {"argv": ["false"]},
     "net.download": {"url": "file:///nonexistent/file", "sha256": "0" * 64, "path": "/late"},
+    "archive.create": {"tree": "/etc/nothing", "path": "/late.zip"},
     "archive.extract": {"archive": "/srv/t", "path": "/late"},
     "file.chmod": {"path": "/etc/nothing", "mode": 0o600},
     "file.read": {"path": "/etc/nothing"},

@@ -53,3 +53,5 @@ class Bench:
         undo_files(self.host, change.files)
         for move in reversed(change.moves):
             undo_move(self.host, move)
+        if change.undo is not None and (change.files or change.moves):
+            action.undone(self.host, change.undo)

@@ -1,8 +1,11 @@
 """A real HTTP server in a thread that answers as a test tells it to, well or badly."""
 
+import socket
+import ssl
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 Answer = Callable[["Handler"], None]
 
@@ -24,15 +27,32 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class WebServer(ThreadingHTTPServer):
-    """`with WebServer(answer, …) as url:`; `seen` holds the headers of every request."""
+    """`with WebServer(answer, …) as server:`; `seen` holds the headers of every request. `certificate` is a PEM file
+    with key and certificate: with it the server speaks TLS."""
 
     daemon_threads = True
 
-    def __init__(self, *answers: Answer):
-        super().__init__(("127.0.0.1", 0), Handler)
+    def __init__(self, *answers: Answer, certificate: Path | None = None, address: str = "127.0.0.1", port: int = 0):
+        if ":" in address:
+            self.address_family = socket.AF_INET6
+        super().__init__((address, port), Handler)
         self.answers = list(answers)
         self.seen: list[dict[str, str]] = []
-        self.url = f"http://127.0.0.1:{self.server_port}/file"
+        self._context = None
+        if certificate is not None:
+            self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            self._context.load_cert_chain(certificate)
+        scheme, host = "http" if certificate is None else "https", f"[{address}]" if ":" in address else address
+        self.url = f"{scheme}://{host}:{self.server_port}/file"
+
+    def finish_request(self, request: socket.socket, client_address: tuple[str, int]) -> None:
+        """In the thread of the request, so that a client without TLS holds up nobody."""
+        if self._context is not None:
+            try:
+                request = self._context.wrap_socket(request, server_side=True)
+            except OSError:
+                return  # the client did not like the certificate, or spoke no TLS
+        super().finish_request(request, client_address)
 
     def __enter__(self) -> "WebServer":
         threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
@@ -84,3 +104,15 @@ def redirect(target: str) -> Answer:
 def refuse(status: int) -> Answer:
     """Answers with an error."""
     return lambda handler: send(handler, b"no", status=status)
+
+
+def said(*lines: str, body: bytes = b"") -> Answer:
+    """An answer to the byte."""
+    head = "".join(f"{line}\r\n" for line in ("HTTP/1.1 200 OK", *lines))
+    return lambda handler: handler.wfile.write(head.encode() + b"\r\n" + body)
+
+
+def chunks(*parts: bytes, end: bool = True) -> Answer:
+    """A body in chunks (RFC 9112 §7.1), whole or cut between two of them."""
+    body = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in parts)
+    return said("Transfer-Encoding: chunked", body=body + (b"0\r\n\r\n" if end else b""))

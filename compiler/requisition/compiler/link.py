@@ -43,12 +43,14 @@ class Origin(Struct, frozen=True):
 
 
 class _PhaseState(Struct):
-    """Of one phase: its nodes, its paths, the last flow node, and where that stands among the nodes."""
+    """Of one phase: its nodes, its paths, the last flow node and where that stands among the nodes, and who changed
+    last what bears a name."""
 
     nodes: list[Node]
     paths: PathOrder
     barrier: str = ""
     first: int = 0
+    named: dict[tuple[str, str], int] = {}
 
 
 _SCRIPT = Origin()
@@ -80,6 +82,7 @@ class Linker:
         self._states = [_PhaseState([], PathOrder()) for _ in self._records]
         self._main_slot = {name: spec.slots[0].name for name, spec in catalogue.items() if spec.slots}
         self._path_slots = {name: _path_slots(spec) for name, spec in catalogue.items()}
+        self._name_slots = {name: _name_slots(spec) for name, spec in catalogue.items()}
 
     def link(self) -> Linked:
         """Everything. Raises BadInput with the findings of all calls."""
@@ -182,6 +185,7 @@ class Linker:
             state.barrier, state.first = self._ids[number], len(state.nodes)
         else:
             needs |= self._path_needs(number, call, slots, needs, state.paths)
+            needs |= self._name_needs(number, call, slots, state.named)
             names = {self._ids[one] for one in needs}
             if state.barrier:
                 names.add(state.barrier)
@@ -199,6 +203,20 @@ class Linker:
                     self._check_clash(number, other, needs)
         found.discard(number)
         return found
+
+    def _name_needs(
+        self, number: int, call: Call, slots: dict[str, Any], named: dict[tuple[str, str], int]
+    ) -> set[int]:
+        """Nodes of one provider that change what bears the same name, or that are serial, are done as written."""
+        provider = call.action.partition(".")[0]
+        before = set()
+        names = [slots.get(slot) for slot in self._name_slots[call.action]]
+        for name in [*names, ""] if self._catalogue[call.action].serial else names:
+            if name.__class__ is str:
+                before.add(named.get((provider, name), number))
+                named[provider, name] = number
+        before.discard(number)
+        return before
 
     def _check_clash(self, number: int, other: int, needs: set[int]) -> None:
         """Two nodes put something at one path: one must wait for the other, or say exactly the same, as two
@@ -229,6 +247,10 @@ class Linker:
 
 def _path_slots(spec: ActionSpec) -> list[tuple[str, bool, bool]]:
     return [(slot.name, slot.writes, slot.claims) for slot in spec.slots if slot.type == "path"]
+
+
+def _name_slots(spec: ActionSpec) -> list[str]:
+    return [slot.name for slot in spec.slots if slot.type == "string" and slot.writes]
 
 
 def _ends(state: _PhaseState) -> set[str]:

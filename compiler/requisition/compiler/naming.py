@@ -71,6 +71,8 @@ def _about(slots: Mapping[str, Any], main: str) -> str:
         if value.__class__ is list and value:
             value = value[0]
         if value.__class__ is str and value:
+            if slot == "url":  # what may be a login or a token is no name
+                value = value.partition("?")[0].partition("#")[0].rpartition("@")[2]
             return value if slot == "path" else value.rstrip("/").rpartition("/")[2]
     return ""
 

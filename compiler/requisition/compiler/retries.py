@@ -7,6 +7,7 @@ from requisition.schemas.document import Backoff, Retry
 
 _BACKOFFS: tuple[Backoff, ...] = ("none", "linear", "exponential")
 _MOST = 1000
+_DEFAULT = Retry(1)
 
 
 def retry_policy(value: Any, location: str) -> Retry | None:
@@ -20,9 +21,10 @@ def retry_policy(value: Any, location: str) -> Retry | None:
         raise bad(location, f"retry: max_attempts: found {attempts!r}, expected 1 to {_MOST}")
     if backoff not in _BACKOFFS:
         raise bad(location, f"retry: backoff: found {backoff!r}, expected one of {', '.join(_BACKOFFS)}")
-    return Retry(
-        attempts,
-        backoff,
-        duration_ms(value.get("initial_delay", 1000), location, "initial_delay"),
-        duration_ms(value.get("max_delay", 60_000), location, "max_delay"),
-    )
+    policy: dict[str, Any] = {
+        "backoff": backoff,
+        "initial_delay_ms": duration_ms(value.get("initial_delay", 1000), location, "initial_delay"),
+        "max_delay_ms": duration_ms(value.get("max_delay", 60_000), location, "max_delay"),
+    }
+    # A value that only equals the default is written out, and the order would not be in canonical form.
+    return Retry(attempts, **{name: said for name, said in policy.items() if said != getattr(_DEFAULT, name)})

@@ -16,6 +16,7 @@ from requisition.runtime.conflicts import Conflict, conflicts_of, remedy
 from requisition.runtime.ephemeral import NotNow, is_ephemeral, wanted
 from requisition.runtime.host import RealHost
 from requisition.runtime.hydrate import Bound, Hydrated, slot_names, typed_slots
+from requisition.runtime.reactive import causes, reacts
 from requisition.runtime.sight import Known, untouched
 from requisition.runtime.values import Unresolved, Values
 from requisition.schemas.diagnostic import BadInput, Diagnostic
@@ -165,6 +166,12 @@ def preflight(
 def _foresee(one: Bound, graph: Hydrated, host: PreflightHost, values: Values, report: Report) -> Prospect | None:
     """What one node would do, given what those before it are to change; None when that is a finding."""
     pending = ""
+    try:
+        if reacts(one) and not _may_react(one, graph, report):
+            return Prospect("unchanged", found=Satisfied())
+    except ActionError as error:
+        report.findings.append(_finding(one, error))
+        return None
     if one.action is not None and one.action.spec.effect == "outside":
         pending = _pending(one, graph, report)
         if pending:
@@ -189,6 +196,12 @@ def _foresee(one: Bound, graph: Hydrated, host: PreflightHost, values: Values, r
     if prospect.status == "unchanged" and _toucher(one, report):
         return msgspec.structs.replace(prospect, reusable=False)
     return prospect
+
+
+def _may_react(one: Bound, graph: Hydrated, report: Report) -> bool:
+    """Whether something that a node reacts to is to change, or cannot be foreseen."""
+    found = (report.prospects.get(index) for index, inside in causes(one, graph) if not inside)
+    return any(prospect is not None and prospect.status in ("change", "unknown") for prospect in found)
 
 
 def _pending(one: Bound, graph: Hydrated, report: Report) -> str:

@@ -10,6 +10,7 @@ from requisition.runtime.ephemeral import is_ephemeral, wanted
 from requisition.runtime.host import RealHost
 from requisition.runtime.hydrate import Bound, typed_slots
 from requisition.runtime.preflight import Prospect
+from requisition.runtime.reactive import is_due, reacts
 from requisition.runtime.values import Unresolved
 from requisition.schemas.diagnostic import BadInput
 from requisition.schemas.document import ConflictPolicy
@@ -57,7 +58,7 @@ class Preparer:
                 return self._sort_out(one, scope, one.slots, prospect.found)
         try:
             slots = one.slots or self._slots(one, scope)
-            if not asked and is_ephemeral(one) and not self._wanted(one, scope, host):
+            if not asked and self._is_idle(one, scope, host):
                 self._ledger.unchanged(one, scope, (), self._ledger.clock())
                 return None
             host.sealed = one.secret
@@ -84,9 +85,12 @@ class Preparer:
     def _slots(self, one: Bound, scope: Scope) -> Struct:
         return typed_slots(one.node, action_of(one), self._values.resolve(one.node, scope))
 
-    def _wanted(self, one: Bound, scope: Scope, host: RealHost) -> bool:
-        done, only = self._progress.done, self._progress.only
-        return wanted(one, self._graph, self._values, host, scope, done, only)
+    def _is_idle(self, one: Bound, scope: Scope, host: RealHost) -> bool:
+        """Whether other nodes leave this one nothing to do: those that need it, or those that it reacts to."""
+        if is_ephemeral(one):
+            done, only = self._progress.done, self._progress.only
+            return not wanted(one, self._graph, self._values, host, scope, done, only)
+        return reacts(one) and not is_due(one, self._graph, self._ledger.nodes, scope)
 
     def _make_way(self, one: Bound, scope: Scope, host: RealHost, change: Change) -> bool:
         return make_way(self.effects, one, scope, host, change, one.node.on_conflict or self._on_conflict)

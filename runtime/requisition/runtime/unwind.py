@@ -122,10 +122,12 @@ class Unwinder:
 
     def _parts(self) -> Iterator[PhaseMark | list[tuple[Intent, int]]]:
         """What is to be taken back, last first: marks, and intents with their positions; those of one batched
-        action that follow each other as one part."""
+        action that follow each other as one part. What only reacted to others is taken back behind all of them."""
         stack = self._stack
         part: list[tuple[Intent, int]] = []
-        for entry, position in zip(reversed(stack.entries), reversed(stack.positions), strict=True):
+        entries = list(zip(reversed(stack.entries), reversed(stack.positions), strict=True))
+        entries.sort(key=lambda one: self._reacts(one[0]))
+        for entry, position in entries:
             if isinstance(entry, PhaseMark):
                 if part:
                     yield part
@@ -138,6 +140,10 @@ class Unwinder:
                 part.append((entry, position))
         if part:
             yield part
+
+    def _reacts(self, entry: Intent | PhaseMark) -> bool:
+        action = self._graph.bound[entry.node].action if isinstance(entry, Intent) else None
+        return action is not None and bool(action.spec.reactive)
 
     def _goes_with(self, one: Intent, other: Intent) -> bool:
         action = self._graph.bound[one.node].action
@@ -176,17 +182,23 @@ class Unwinder:
 
     def _undo_effects(self, intent: Intent, *, effects: bool) -> None:
         action = self._graph.bound[intent.node].action
-        if effects and intent.undo is not None and action is not None:
-            self._host.forget_answers()
-            try:
-                action.undo(self._host, intent.undo)
-            finally:
-                self._host.forget_answers()
+        own = action if effects and intent.undo is not None else None
+        if own is not None:
+            self._reach_out(own.undo, intent.undo)
         undo_files(self._host, intent.files, self._crash)
         for move in reversed(intent.moves):
             undo_move(self._host, move, remade=move.path in self._remade)
+        if own is not None and (intent.files or intent.moves):
+            self._reach_out(own.undone, intent.undo)
         if action is not None and not action.spec.compensable and intent.undo is None:
             raise NotCompensable(f"{action.spec.name} cannot be undone")
+
+    def _reach_out(self, undo: Callable[[RealHost, Any], None], data: Any) -> None:
+        self._host.forget_answers()
+        try:
+            undo(self._host, data)
+        finally:
+            self._host.forget_answers()
 
     def _problem(self, intent: Intent, status: UndoStatus, message: str) -> Diagnostic:
         node = self._graph.order.nodes[intent.node]

@@ -108,7 +108,11 @@ class Action(Protocol[S]):
         ...
 
     def undo(self, host: Host, undo: Any) -> None:
-        """Take back effects other than files. Raises NotCompensable or UndoConflict."""
+        """Take back effects other than files, before these are put back. Raises NotCompensable or UndoConflict."""
+        ...
+
+    def undone(self, host: Host, undo: Any) -> None:
+        """The files are put back too: have whoever reads them see that. As safe as `undo`, and raises the same."""
         ...
 
     def fingerprint(self, host: Host, left: tuple[Left, ...]) -> tuple[Left, ...]:
@@ -187,6 +191,9 @@ class BaseAction(Generic[S]):
     def undo(self, host: Host, undo: Any) -> None:
         """Nothing beyond the files, which the runtime restores."""
 
+    def undone(self, host: Host, undo: Any) -> None:
+        """Nobody has to be told."""
+
     def fingerprint(self, host: Host, left: tuple[Left, ...]) -> tuple[Left, ...]:
         """Nothing beyond the files, which the runtime compares."""
         return left
@@ -206,6 +213,9 @@ def action(
     batched: bool = False,
     family: str = "",
     ephemeral: str = "",
+    reactive: str = "",
+    serial: bool = False,
+    renews: tuple[str, ...] = (),
 ) -> Any:
     """Class decorator: builds `spec` from the class's docstring and its `slots` Struct."""
 
@@ -222,6 +232,9 @@ def action(
             batched=batched,
             family=family,
             ephemeral=ephemeral,
+            reactive=reactive,
+            serial=serial,
+            renews=renews,
         )
         return cls
 

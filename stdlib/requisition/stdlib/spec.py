@@ -30,9 +30,10 @@ Effect = Literal[
 
 
 class Slot(Struct, frozen=True, omit_defaults=True):
-    """One input of an action. `claims`: the action makes this path its own (conflicts are found here);
-    `writes`: the action changes this path; `secret`: a `plan.secret` may be given; `only_secret`: nothing but
-    one may, so that the value itself can never stand in an order."""
+    """One input of an action. `claims`: the action makes this path its own (conflicts are found here); `writes`: the
+    action changes this path, or what bears this name, or reads all that lies below it, so that calls are done as
+    written; `secret`: a `plan.secret` may be given; `only_secret`: nothing but one may, so that the value itself can
+    never stand in an order."""
 
     name: str
     type: SlotType
@@ -62,7 +63,11 @@ class ActionSpec(Struct, frozen=True, omit_defaults=True):
     `wait_until`; `compensable` is false where the effect cannot be undone by us. Nodes of `batched` actions are
     done together (`Batched`); those of a `family` are judged together before anything is touched (`Judging`).
     `ephemeral` names the slot by which a node asks to be done only when one that needs it has something to do,
-    and to be taken back at the end of its phase.
+    and to be taken back at the end of its phase. `reactive` names the slot, true by default, by which it is done only
+    when a node that it waits for changed something in this run; it is taken back after all that is not. `renews` are
+    the slots that name what an action begins anew, with all that its node had waited for: in that, a reactive node of
+    the same thing that follows has no reason. `serial` actions of a provider change the same files, which their slots
+    do not name: they are done as written.
     """
 
     name: str
@@ -76,6 +81,9 @@ class ActionSpec(Struct, frozen=True, omit_defaults=True):
     batched: bool = False
     family: str = ""
     ephemeral: str = ""
+    reactive: str = ""
+    renews: tuple[str, ...] = ()
+    serial: bool = False
     since: str = "0.1"
 
     def slot(self, name: str) -> Slot | None:

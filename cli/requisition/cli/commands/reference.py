@@ -42,14 +42,21 @@ def _explain(output: Output, spec: ActionSpec) -> None:
     for line in rest:
         output.result(f"  {line.strip()}".rstrip())
     for slot in spec.slots:
-        default = slot.default
-        shown = f"{default:04o}" if slot.type == "mode" and isinstance(default, int) else repr(default)
-        need = "required" if slot.required else f"default {shown}"
+        need = "required" if slot.required else f"default {as_written(slot.type, slot.default)}"
         output.result(f"  {slot.name:<20} {slot.type:<9} {slot.doc} {output.style(f'({need})', 'dim')}")
     for one in spec.outputs:
         output.result(f"  → {one.name:<18} {one.type:<9} {one.doc}")
     undone = "undone by a rollback" if spec.compensable else "not undone by itself"
     output.result(output.style(f"  since {spec.since}; {undone}", "dim"))
+
+
+def as_written(kind: str, default: object) -> str:
+    """A default as a script would say it."""
+    if kind == "mode" and isinstance(default, int):
+        return f"{default:04o}"
+    if kind == "duration" and isinstance(default, int) and default:
+        return f"{default // 1000}s" if default % 1000 == 0 else f"{default}ms"
+    return repr(default)
 
 
 _FRAMES = ("event", "result")

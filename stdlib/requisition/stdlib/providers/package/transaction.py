@@ -249,9 +249,24 @@ def _restore(packages: Packages, put: Sequence[Wish], drop: Sequence[Trace]) -> 
     clean = [trace.name for trace in drop if not trace.residue]
     residue = [trace.name for trace in drop if trace.residue]
     if put or clean:
-        packages.manager.change(packages.host, packages.site, put, clean, Options(purge=True))
+        _put_and_drop(packages, put, clean)
     if residue:
         packages.manager.change(packages.host, packages.site, (), residue, Options())
+
+
+def _put_and_drop(packages: Packages, put: Sequence[Wish], drop: Sequence[str]) -> None:
+    """One command. What only goes needs no mirror: it goes though what is to come back cannot be had just now."""
+    purge = Options(purge=True)
+    try:
+        packages.manager.change(packages.host, packages.site, put, drop, purge)
+    except Trouble:
+        packages.look_again()
+        names = [name for name in drop if packages.get(name).version]
+        if put and names:
+            steps = packages.manager.foresee(packages.host, packages.site, (), names, Options())
+            if all(step.name in names for step in steps):
+                packages.manager.change(packages.host, packages.site, (), names, purge)
+        raise
 
 
 def _remark(packages: Packages, traces: Sequence[Trace]) -> None:

@@ -11,7 +11,9 @@ from requisition.stdlib.action import ActionError, BaseAction, Change, Done, Sat
 from requisition.stdlib.host import ABSENT, FileChange, Host
 from requisition.stdlib.providers.accounts import gid_of, uid_of
 from requisition.stdlib.providers.file import Group, Mode, Owner, verified
-from requisition.stdlib.providers.net_transfer import Source, check_url, fetch, sha256_of
+from requisition.stdlib.providers.net.address import check_url, shown
+from requisition.stdlib.providers.net.connection import trusting
+from requisition.stdlib.providers.net.transfer import FETCHED, Source, fetch, sha256_of
 from requisition.stdlib.spec import Output, slot
 
 _CHUNK = 1 << 18
@@ -28,6 +30,8 @@ class DownloadSlots(Struct, frozen=True):
     group: Group = ""
     timeout: Annotated[int, slot("duration", "longest silence of the server; 0: any")] = 30_000
     max_size: Annotated[int, slot("int", "refuse more bytes than this")] = 4 << 30
+    mirrors: Annotated[list[str], slot("strings", "addresses to ask, in this order, when url fails")] = []
+    ca: Annotated[str, slot("path", "PEM file of certificates to trust, instead of those the system trusts")] = ""
 
 
 @action(
@@ -36,7 +40,8 @@ class DownloadSlots(Struct, frozen=True):
     blocking=True,
 )
 class Download(BaseAction[DownloadSlots]):
-    """Download a file. A transfer that breaks off is resumed; the name appears only when the digest is right."""
+    """Download a file. A transfer that breaks off is resumed, or gone on with at a mirror; the name appears only
+    when the digest is right."""
 
     slots = DownloadSlots
 
@@ -47,7 +52,7 @@ class Download(BaseAction[DownloadSlots]):
         if not digest:
             if host.stat(path) is not None:
                 return Satisfied({"path": path, "sha256": host.digest(path)})
-            digest, size = fetch(host, _source(slots), _place(host, slots))
+            digest, size = fetch(host, _source(host, slots, ""), _place(host, slots))
         left = Left(path, "file", slots.mode, uid_of(host, slots.owner), gid_of(host, slots.group), size, digest)
         outputs = {"path": path, "sha256": digest}
         if host.matches(left):
@@ -61,13 +66,7 @@ class Download(BaseAction[DownloadSlots]):
         file = change.files[0]
         place = _place(host, slots)
         if not os.path.exists(place) or sha256_of(place) != file.expect.sha256:
-            found, _ = fetch(host, _source(slots), place)
-            if found != file.expect.sha256:
-                os.unlink(place)
-                raise ActionError(
-                    f"{slots.url} gave sha256 {found}, expected {file.expect.sha256}",
-                    "if the new content is right, change the digest in the package and build again",
-                )
+            fetch(host, _source(host, slots, file.expect.sha256), place)
         with open(place, "rb") as content:
             host.put_file(file, verified(iter(lambda: content.read(_CHUNK), b""), file))
         os.unlink(place)
@@ -75,18 +74,20 @@ class Download(BaseAction[DownloadSlots]):
 
 
 def _check(slots: DownloadSlots) -> None:
-    check_url(slots.url)
+    for url in (slots.url, *slots.mirrors):
+        check_url(url, FETCHED)
     if not slots.sha256 and not slots.insecure_no_digest:
         raise ActionError(
-            f"{slots.url} is downloaded without a digest",
+            f"{shown(slots.url)} is downloaded without a digest",
             "give sha256 = …, or insecure_no_digest = True where any content will do",
         )
     if slots.sha256 and (len(slots.sha256) != 64 or not set(slots.sha256) <= _HEX):
         raise ActionError(f"{slots.sha256!r} is not a SHA-256 in hex", "64 characters, 0-9 and a-f")
 
 
-def _source(slots: DownloadSlots) -> Source:
-    return Source(slots.url, slots.sha256, slots.timeout, slots.max_size)
+def _source(host: Host, slots: DownloadSlots, sha256: str) -> Source:
+    urls = (slots.url, *slots.mirrors)
+    return Source(urls, sha256, slots.timeout, slots.max_size, trusting(host, slots.ca))
 
 
 def _place(host: Host, slots: DownloadSlots) -> str:

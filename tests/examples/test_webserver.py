@@ -1,0 +1,78 @@
+"""`examples/webserver` on a machine to spoil: nginx with TLS, PostgreSQL, and a service under runit, for real, and back."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from support import disposable
+
+WHY_NOT = disposable.missing()
+pytestmark = pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT)
+EXAMPLE = Path(__file__).parents[2] / "examples" / "webserver"
+PLAN = str(Path(sys.executable).parent / "plan")
+LACKING = ["nginx*", "postgresql*", "python3-psycopg2", "libpq*"]
+OFFERED = ["nginx-light", "postgresql", "python3-psycopg2", "openssl"]
+ASK = "import ssl, urllib.request as r; print(r.urlopen('{url}', context=ssl.create_default_context(cafile='{ca}')).read().decode())"
+
+
+@pytest.fixture(scope="module")
+def machine():
+    with disposable.machine(without=LACKING, offered=OFFERED) as made:
+        made.run(PLAN, "build", str(EXAMPLE), "-o", "/root/shop.yaml", "--set", "supervisor=runit")
+        yield made
+
+
+def state(machine) -> dict[str, str | list[str]]:
+    return {
+        "packages": machine.packages(),
+        "marks": machine.run("apt-mark", "showauto"),
+        "accounts": machine.run("cat", "/etc/passwd", "/etc/group"),
+        "files": machine.run(
+            "find", "/etc/ssl/shop", "/etc/sv", "/etc/nginx", "/usr/local/lib", "/var/lib/shop", status=None
+        ),
+        "processes": machine.run("pgrep", "-a", "nginx|postgres|runsv", status=None).replace(
+            "runsv default-syslog", ""
+        ),
+    }
+
+
+def apply(machine, status: int = 0) -> str:
+    return machine.run(PLAN, "apply", "/root/shop.yaml", "--yes", "--allow-unsigned", "--full", status=status)
+
+
+def shop(machine) -> dict[str, str]:
+    code = ASK.format(url="https://localhost:8443/", ca="/etc/ssl/shop/shop.crt")
+    return json.loads(machine.run("/usr/bin/python3", "-c", code))
+
+
+def test_a_server_is_set_up_answers_over_tls_is_set_up_again_and_given_back(machine):
+    before = state(machine)
+    assert "Done in" in apply(machine)
+    assert shop(machine) == {"database": "shop", "user": "shop"}
+    assert machine.run("stat", "-c", "%a", "/etc/ssl/shop/shop.key").strip() == "600"
+    pids = machine.run("pgrep", "nginx"), machine.run("pgrep", "-f", "shop.py"), machine.run("pgrep", "postgres")
+    assert "Nothing to do" in apply(machine)
+    assert pids == (
+        machine.run("pgrep", "nginx"),
+        machine.run("pgrep", "-f", "shop.py"),
+        machine.run("pgrep", "postgres"),
+    )
+    machine.run(PLAN, "rollback", "--yes")
+    assert state(machine) == before
+
+
+@pytest.mark.long
+def test_what_fails_its_verification_is_taken_back(machine):
+    before = state(machine)
+    machine.run("mkdir", "/srv/stranger")
+    stranger = ["python3", "-m", "http.server", "-b", "127.0.0.1", "-d", "/srv/stranger", "8000"]
+    machine.run("sh", "-c", '"$@" >/dev/null 2>&1 &', "sh", *stranger)  # another answers where the shop should
+    try:
+        told = apply(machine, status=1)
+    finally:
+        machine.run("pkill", "-f", "http.server")
+    assert '{"database": "shop", "user": "shop"}' in told
+    assert "package.star:61" in told
+    assert state(machine) == before
