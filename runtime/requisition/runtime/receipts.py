@@ -13,6 +13,7 @@ from requisition.runtime.layout import write_durably
 from requisition.schemas import canonical, envelope, orderfile
 from requisition.schemas.diagnostic import BadInput
 from requisition.schemas.envelope import Signature
+from requisition.schemas.keys import from_raw_ed25519
 from requisition.schemas.receipt import NodeRun, Receipt
 
 
@@ -76,8 +77,6 @@ def read_trace(path: str) -> Trace:
 
 def sign_as_host(message: bytes, key_path: str) -> Signature:
     """Sign with the host's key, which is made when there is none."""
-    import hashlib
-
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -97,4 +96,4 @@ def sign_as_host(message: bytes, key_path: str) -> Signature:
     if not isinstance(key, Ed25519PrivateKey):
         raise BadInput.of("the host key is not Ed25519", where=key_path, next="move it away; a new one is made")
     public = key.public_key().public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
-    return Signature(hashlib.sha256(public).hexdigest(), "ed25519", key.sign(message))
+    return Signature(from_raw_ed25519(public).keyid, "ed25519", key.sign(message))

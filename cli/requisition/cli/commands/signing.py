@@ -146,20 +146,20 @@ def list_keys(output: Output, /) -> None:
 @click.argument("name")
 @click.pass_obj
 def show(output: Output, /, name: str) -> None:
-    """Print the public line of a key, for trust.yaml and allowed_signers."""
-    from requisition.schemas import gnupg
+    """Print the public line of the key NAME, for trust.yaml and allowed_signers.
+
+    NAME is a key of yours, gpg:FINGERPRINT, or a file: a host's receipts are signed with host.key in its state folder.
+    """
     from requisition.schemas.keys import parse_public_key
+    from requisition.schemas.signing import load_signer
 
     path = key_path(name)
-    if name.startswith("gpg:"):
-        public = gnupg.find(name.removeprefix("gpg:")).public
+    beside = path if path.endswith(".pub") else f"{path}.pub"
+    if os.path.exists(beside) and not name.startswith("gpg:"):
+        with open(beside, encoding="utf-8", errors="replace") as file:
+            public = parse_public_key(file.read(1 << 16), beside)
     else:
-        path = path if path.endswith(".pub") else f"{path}.pub"
-        try:
-            with open(path, encoding="utf-8", errors="replace") as file:
-                public = parse_public_key(file.read(1 << 16), path)
-        except OSError as error:
-            raise BadInput.of(f"there is no key {name!r}", where=path, next="plan key list") from error
+        public = load_signer(path, _ask).public
     if output.as_json:
         output.json({"keyid": public.keyid, "public": public.openssh()})
     output.result(public.openssh())
