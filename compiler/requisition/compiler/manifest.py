@@ -40,6 +40,17 @@ class Projects(Struct, frozen=True, forbid_unknown_fields=True):
     identity: str = ""
 
 
+class Child(Struct, frozen=True, forbid_unknown_fields=True):
+    """A package of its own below this one: `path` relative to this folder (else the last part of `url`), at `ref`
+    (branch, tag or commit) or the newest tag that `version` allows (`>=1.2,<2`)."""
+
+    url: str
+    path: str = ""
+    ref: str = ""
+    version: str = ""
+    optional: bool = False
+
+
 class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
     """The whole file."""
 
@@ -57,6 +68,8 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
     layers: list[Layer] = []
     projects: Projects = Projects()
     hosts: list[str] = []
+    children: list[Child] = []
+    depends_on: list[str] = []
 
 
 def read_manifest(folder: str) -> Manifest:
