@@ -27,7 +27,7 @@ MISTAKES = [
     ("name: a\nprojects: {deploy: link}", "2:11", "does not say where to"),
     ("name: a\nprojects: {modes: {x: '0600'}}", "2:23", "is not a target path"),
     ("name: a\nprojects: {modes: {/x: '0o6'}}", "2:24", "is not a mode"),
-    ("name: a\nsettings: {p: {type: float}}", "2:11", "Invalid enum value 'float'"),
+    ("name: a\nsettings: {p: {type: float}}", "2:22", "Invalid enum value 'float'"),
     ("name: a\nsettings: {p: {pattern: '('}}", "2:15", "its pattern cannot be read"),
     ("name: a\nsettings: {p: {type: array, items: {type: x}}}", "2:15", "Invalid enum value 'x'"),
     ("name: a\nsettings: {p: {type: integer, default: x}}", "2:40", "the default of 'p'"),
