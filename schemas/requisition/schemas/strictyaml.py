@@ -6,6 +6,7 @@ are decimal integers, dates stay text. Every finding has file, line and column.
 """
 
 import difflib
+import types
 from collections.abc import Iterator
 from typing import Any, TypeVar
 
@@ -193,6 +194,7 @@ def _mistakes(value: Any, kind: Any, path: Path) -> Iterator[tuple[Path, str]]:
         what, at = _split(str(error))
     else:
         return
+    kind = _without_none(kind)
     record = _record_of(kind)
     arguments = getattr(kind, "__args__", ())
     inner: list[tuple[Path, str]] = []
@@ -215,6 +217,7 @@ def _mistakes(value: Any, kind: Any, path: Path) -> Iterator[tuple[Path, str]]:
 
 def _unknown_keys(value: Any, kind: Any, path: Path, positions: Positions, file: str) -> list[Diagnostic]:
     """Keys that a record does not have, at every level, each with the nearest known one."""
+    kind = _without_none(kind)
     record = _record_of(kind)
     if isinstance(value, dict) and record is not None:
         fields = {field.encode_name: field.type for field in msgspec.structs.fields(record)}
@@ -242,8 +245,11 @@ def _unknown_keys(value: Any, kind: Any, path: Path, positions: Positions, file:
     return []
 
 
+def _without_none(kind: Any) -> Any:
+    """`list[X]` of `list[X] | None`."""
+    others = [one for one in getattr(kind, "__args__", ()) if one is not type(None)]
+    return others[0] if isinstance(kind, types.UnionType) and len(others) == 1 else kind
+
+
 def _record_of(kind: Any) -> type[msgspec.Struct] | None:
-    options = [kind, *getattr(kind, "__args__", ())] if not isinstance(kind, type) else [kind]
-    if getattr(kind, "__origin__", None) in (dict, list, tuple):
-        return None
-    return next((o for o in options if isinstance(o, type) and issubclass(o, msgspec.Struct)), None)
+    return kind if isinstance(kind, type) and issubclass(kind, msgspec.Struct) else None
