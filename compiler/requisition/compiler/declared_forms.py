@@ -1,7 +1,7 @@
 """What `actions` and `teardown` of a package.yaml may say, as records. Their meaning: docs/package.md."""
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 from msgspec import Struct
@@ -116,7 +116,7 @@ class Action(Struct, frozen=True, forbid_unknown_fields=True):
     exec: Exec | None = None
 
 
-def given(record: Struct) -> Iterator[tuple[str, object]]:
+def given(record: Struct) -> Iterator[tuple[str, Any]]:
     """The keys that were given, of records whose keys are None when they were not."""
     for name in record.__struct_fields__:
         value = getattr(record, name)
