@@ -194,9 +194,8 @@ def _mistakes(value: Any, kind: Any, path: Path) -> Iterator[tuple[Path, str]]:
         what, at = _split(str(error))
     else:
         return
-    kind = _without_none(kind)
-    record = _record_of(kind)
-    arguments = getattr(kind, "__args__", ())
+    kind, record = _without_none(kind), record_of(kind)
+    arguments = _inner_kinds(kind)
     inner: list[tuple[Path, str]] = []
     if isinstance(value, dict) and record is not None:
         fields = msgspec.structs.fields(record)
@@ -218,7 +217,7 @@ def _mistakes(value: Any, kind: Any, path: Path) -> Iterator[tuple[Path, str]]:
 def _unknown_keys(value: Any, kind: Any, path: Path, positions: Positions, file: str) -> list[Diagnostic]:
     """Keys that a record does not have, at every level, each with the nearest known one."""
     kind = _without_none(kind)
-    record = _record_of(kind)
+    record = record_of(kind)
     if isinstance(value, dict) and record is not None:
         fields = {field.encode_name: field.type for field in msgspec.structs.fields(record)}
         found = []
@@ -237,7 +236,7 @@ def _unknown_keys(value: Any, kind: Any, path: Path, positions: Positions, file:
                 )
             )
         return found
-    arguments = getattr(kind, "__args__", ())
+    arguments = _inner_kinds(kind)
     if isinstance(value, dict) and arguments:
         return [f for k, v in value.items() for f in _unknown_keys(v, arguments[-1], (*path, k), positions, file)]
     if isinstance(value, list) and arguments:
@@ -251,5 +250,12 @@ def _without_none(kind: Any) -> Any:
     return others[0] if isinstance(kind, types.UnionType) and len(others) == 1 else kind
 
 
-def _record_of(kind: Any) -> type[msgspec.Struct] | None:
+def _inner_kinds(kind: Any) -> tuple[Any, ...]:
+    """The types inside of a list, tuple or dict."""
+    return kind.__args__ if getattr(kind, "__origin__", None) in (list, tuple, dict) else ()
+
+
+def record_of(kind: Any) -> type[msgspec.Struct] | None:
+    """The record that a type is, or may be (`X | None`); None for other types."""
+    kind = _without_none(kind)
     return kind if isinstance(kind, type) and issubclass(kind, msgspec.Struct) else None
