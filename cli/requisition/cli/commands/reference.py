@@ -68,7 +68,8 @@ _FRAMES = ("event", "result")
 def schema(output: Output, /, name: str) -> None:
     """Print a JSON Schema; without a NAME, list them.
 
-    `order`, `receipt` and `trust` are documents; `event` and `result` are the lines of `plan apply --json`.
+    `order`, `receipt` and `trust` are documents; `event` and `result` are the lines of `plan apply --json`,
+    `tree-event` those of `.plan/events.jsonl`.
     """
     from requisition.schemas import jsonschema
 
