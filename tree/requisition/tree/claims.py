@@ -42,6 +42,10 @@ class Owner(Struct, frozen=True):
         pid = os.getpid()
         return cls(what, pid, _began(pid), boot_id(), hostname(), os.geteuid())
 
+    def same_process(self, other: "Owner") -> bool:
+        """Whether both are one process, whatever it does."""
+        return (self.pid, self.began, self.boot, self.host) == (other.pid, other.began, other.boot, other.host)
+
     @property
     def gone(self) -> bool:
         """Whether it has surely ended. A process of another machine is not seen from here."""
@@ -92,6 +96,19 @@ def claim(root: str, path: str, owner: Owner, *, clock: Clock = local.now) -> It
         with suppress(FileNotFoundError):
             os.unlink(file)
         os.close(fd)
+
+
+def clear(file: str) -> bool:
+    """Remove a lock's file that nobody holds; False when it is held (or nobody can tell from here)."""
+    try:
+        fd, _ = _take(file, "")
+    except Busy:
+        return False
+    try:
+        os.unlink(file)
+    finally:
+        os.close(fd)
+    return True
 
 
 def holder(file: str) -> Claim | None:
