@@ -11,6 +11,7 @@ Kind = Literal[
     "sync cut off",
     "start without an end",
     "half-made clone",
+    "checkout cut off",
     "temporary file",
     "stale lock",
     "pins unreadable",

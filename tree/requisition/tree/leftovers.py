@@ -10,12 +10,13 @@ from contextlib import contextmanager
 
 from requisition.tree import claims, local
 from requisition.tree.finding import Finding, Kind, Mended, done, gone, left
+from requisition.tree.paths import KEPT
 
 KINDS: tuple[Kind, ...] = ("half-made clone", "temporary file", "stale lock")
 CLONES = "clones"
 _TEMPORARY = {
     "": re.compile(r"\.(plan\.lock|package\.yaml)\.[0-9a-f]{8}"),
-    local.FOLDER: re.compile(r"\.(\.gitignore|events\.jsonl|installed\.json)\.[0-9a-f]{8}"),
+    KEPT: re.compile(r"\.(\.gitignore|events\.jsonl|installed\.json)\.[0-9a-f]{8}"),
 }
 """By folder, what `runtime/layout.py` writes before it gets its name."""
 
@@ -34,7 +35,7 @@ def find(root: str) -> Iterator[Finding]:
         yield Finding(
             kind="half-made clone",
             root=root,
-            path=os.path.join(local.FOLDER, CLONES, name),
+            path=os.path.join(KEPT, CLONES, name),
             text="it was being cloned and did not get to its place",
             mend="it is removed; the next sync clones it again",
         )
@@ -78,8 +79,7 @@ def mend(findings: Sequence[Finding]) -> Iterator[Mended]:
         elif one.kind == "stale lock":
             yield done(one) if claims.clear(file) else left(one, "it is held again")
         elif one.kind == "half-made clone":
-            local.make(one.root, claims.LOCKS)
-            with _alone(_walk_lock(one.root)) as free:
+            with no_walk(one.root) as free:
                 if free:
                     _remove(file)
             yield done(one) if free else left(one, "git still works in it; it is removed once that ends")
@@ -87,6 +87,14 @@ def mend(findings: Sequence[Finding]) -> Iterator[Mended]:
             with _alone(local.path(one.root, "events.lock"), wait=True):  # no compaction is writing it
                 os.unlink(file)
             yield done(one)
+
+
+@contextmanager
+def no_walk(root: str) -> Iterator[bool]:
+    """Keep walks away for a block; whether that could be had."""
+    local.make(root, claims.LOCKS)
+    with _alone(_walk_lock(root)) as free:
+        yield free
 
 
 def _walk_lock(root: str) -> str:

@@ -3,45 +3,40 @@
 .plan/.gitignore        `*`
 .plan/events.jsonl      what happened (`events.py`)
 .plan/installed.json    what is installed (`installed.py`)
-.plan/locks/            who works on which package (`claims.py`)
-.plan/trash/            what was moved out of the way
+.plan/locks/            who works on which package (`claims.py`); `.walk`: who walks (`walk.py`)
+.plan/clones/           what is being cloned (`checkout.py`)
 """
 
 import os
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from requisition.runtime.layout import sync_directory, write_durably
+from requisition.runtime.layout import sync_directory
 from requisition.schemas.diagnostic import BadInput
+from requisition.stdlib.action import ActionError
+from requisition.tree.paths import KEPT, kept_folder
 
-FOLDER = ".plan"
 Clock = Callable[[], datetime]
 
 
 def path(root: str, *names: str) -> str:
     """A path in `.plan/`, which need not be there."""
-    return os.path.join(root, FOLDER, *names)
+    return os.path.join(root, KEPT, *names)
 
 
 def make(root: str, *names: str) -> str:
-    """The folder at that path in `.plan/`, made with all above it, durably. Raises BadInput."""
-    folder = path(root)
+    """The folder at that path in `.plan/`, made with all above it; `.plan/` durably. Raises BadInput."""
+    new = not os.path.lexists(path(root))
     try:
-        if not _is_folder(folder):
-            os.mkdir(folder, 0o755)
-            write_durably(path(root, ".gitignore"), b"*\n", 0o644)
+        folder = kept_folder(root, *names)
+        if new:
+            sync_directory(path(root))
             sync_directory(root)
-        for name in names:
-            inner = os.path.join(folder, name)
-            if not _is_folder(inner):
-                os.mkdir(inner, 0o755)
-                sync_directory(folder)
-            folder = inner
-    except FileExistsError:
-        return make(root, *names)  # another process was faster
+    except ActionError as error:
+        raise BadInput.of(str(error), where=path(root, *names), next=error.hint) from error
     except OSError as error:
         raise BadInput.of(
-            f"{FOLDER} cannot be made: {error.strerror}", where=folder, next="the tree's folder must be yours to write"
+            f"{KEPT} cannot be made: {error.strerror}", where=root, next="the tree's folder must be yours to write"
         ) from error
     return folder
 
@@ -54,9 +49,3 @@ def now() -> datetime:
 def stamp(time: datetime) -> str:
     """RFC 3339 in UTC, to the second."""
     return f"{time.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
-
-
-def _is_folder(folder: str) -> bool:
-    if os.path.islink(folder) or (os.path.lexists(folder) and not os.path.isdir(folder)):
-        raise BadInput.of("this must be a folder, and no link", where=folder, next="move it away")
-    return os.path.lexists(folder)

@@ -8,14 +8,15 @@ import os
 from collections.abc import Iterable
 
 from requisition.runtime.places import default_state
-from requisition.tree import cutoff, leftovers, local, runs
+from requisition.tree import cutoff, leftovers, local, runs, standing
 from requisition.tree.finding import Finding, Mended, left
 from requisition.tree.local import Clock
+from requisition.tree.member import Tree
 
 __all__ = ["Finding", "Mended", "mend", "scan"]
 
 
-def scan(root: str, *, state_dir: str = "") -> list[Finding]:
+def scan(root: str, tree: Tree | None = None, *, state_dir: str = "") -> list[Finding]:
     """All findings of the tree at a root's folder, each artefact once. While another process works on the tree,
     what it is about cannot be told from what was cut off: then it is the only finding."""
     root = os.path.abspath(root)
@@ -26,6 +27,7 @@ def scan(root: str, *, state_dir: str = "") -> list[Finding]:
         *cutoff.find(root),
         *runs.find(root, state_dir or default_state()),
         *leftovers.find(root),
+        *standing.find(root, tree),
     ]
 
 
@@ -37,6 +39,7 @@ def mend(findings: Iterable[Finding], *, clock: Clock = local.now) -> list[Mende
         (cutoff.KINDS, lambda ours: cutoff.mend(ours, clock)),
         (leftovers.KINDS, leftovers.mend),
         (runs.KINDS, runs.mend),
+        (standing.KINDS, standing.mend),
     ):
         ours = [one for one in asked if one.kind in kinds]
         if ours:
