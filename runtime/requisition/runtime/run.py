@@ -257,7 +257,7 @@ class Run:
         checksum = write_receipt(path, receipt, self.ground.state.host_key, self._order_bytes)
         if state == "executed" and not stands:
             updated = advance(self.ground.view.entries, receipt, self._known)
-            if updated:
+            if updated is not None:
                 self.ground.view.write_entries(updated)
         head = self.ground.view.head
         self.ground.view.write_head(

@@ -149,7 +149,8 @@ def fold(receipts: Iterable[Trace]) -> dict[str, Entry]:
     """Entries from nothing but receipts, oldest first; those of runs that were rolled back are not given."""
     entries: dict[str, Entry] = {}
     for receipt in receipts:
-        entries = advance(entries, receipt, {}) or entries
+        updated = advance(entries, receipt, {})
+        entries = entries if updated is None else updated
     return entries
 
 
