@@ -332,6 +332,20 @@ def test_check_finds_the_same_mistakes_as_a_build(tmp_path):
             look(request(tmp_path))
 
 
+def test_check_needs_not_know_where_the_package_will_lie(tmp_path):
+    write(tmp_path, {"package.yaml": "name: demo\nactions: [{exec: {cmd: [x]}}]\n"})
+    assert check(request(tmp_path)) == ()
+
+
+def test_check_looks_at_the_teardown_too(tmp_path):
+    script = "def install(package, phase):\n    pass\n"
+    for more in ({"package.star": script}, {}):
+        write(tmp_path, {"package.yaml": "name: demo\nteardown: [{mkdir: {path: x}}]\n", **more})
+        with pytest.raises(BadInput, match="is not a path of the target"):
+            check(request(tmp_path))
+        (tmp_path / "package.star").unlink(missing_ok=True)
+
+
 # laws --------------------------------------------------------------------------------------------
 
 TEXTS = st.text(max_size=40)
