@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from requisition.compiler import build, check
@@ -14,7 +14,7 @@ from requisition.schemas import strictyaml
 from requisition.schemas.canonical import decode, encode
 from requisition.schemas.diagnostic import BadInput
 from requisition.schemas.document import Order
-from requisition.schemas.yamlchars import character
+from requisition.schemas.yamlchars import Characters
 from support.packages import built, request, write
 
 # refusals ----------------------------------------------------------------------------------------
@@ -348,6 +348,7 @@ def test_check_looks_at_the_teardown_too(tmp_path):
 
 # laws --------------------------------------------------------------------------------------------
 
+LAW = settings(deadline=None)
 TEXTS = st.text(max_size=40)
 SIGILS = st.text(st.sampled_from("${}%ab_1 é𝄞\n"), max_size=12)
 
@@ -356,16 +357,19 @@ def _none(name, at):
     raise NoValue(f"no {name}", "")
 
 
+@LAW
 @given(TEXTS.filter(lambda text: not {"$", "%"} & set(text)))
 def test_a_text_without_variables_stays_as_it_is(text):
     assert expand(text, _none) == text
 
 
+@LAW
 @given(TEXTS | SIGILS)
 def test_an_escaped_text_expands_to_itself(text):
     assert expand(escape(text), _none) == text
 
 
+@LAW
 @given(TEXTS | SIGILS, st.sampled_from(["$NAME", "${NAME}", "%NAME%"]), TEXTS | SIGILS, TEXTS | SIGILS)
 def test_a_value_is_put_in_once_and_as_it_is(before, variable, value, after):
     before, after = escape(before), escape(after)
@@ -381,6 +385,7 @@ def test_a_value_is_put_in_once_and_as_it_is(before, variable, value, after):
     assert found == expand(before, _none) + value + ("-" if variable == "$NAME" else "") + expand(after, _none)
 
 
+@LAW
 @given(TEXTS | SIGILS)
 def test_a_text_expands_or_its_mistake_has_a_place_in_it(text):
     try:
@@ -393,6 +398,7 @@ def test_a_text_expands_or_its_mistake_has_a_place_in_it(text):
     expand(escape(text[:offset]), _none)
 
 
+@LAW
 @given(
     st.text(
         st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="\x85\u2028\u2029\ufeff\ufffe\uffff"),
@@ -411,9 +417,10 @@ def test_each_character_of_a_quoted_value_is_found_in_the_file(value, data):
         text = f"a: {quote}{''.join(written)}{quote}"
         loaded, positions = strictyaml.load(text, "f")
         assert loaded == {"a": value}
-        assert character(text, positions["a",], offset) == (1, 5 + len("".join(written[:offset])))
+        assert Characters(text).place(positions["a",], offset) == (1, 5 + len("".join(written[:offset])))
 
 
+@LAW
 @given(st.lists(st.text("ab é", min_size=1, max_size=5).filter(str.strip), min_size=1, max_size=4), st.data())
 def test_each_character_of_a_block_is_found_in_the_file(lines, data):
     lines = [f"x{line.rstrip()}" for line in lines]
@@ -422,6 +429,6 @@ def test_each_character_of_a_block_is_found_in_the_file(lines, data):
     loaded, positions = strictyaml.load(text, "f")
     assert loaded == {"a": [value]}
     offset = data.draw(st.integers(0, len(value) - 2).filter(lambda at: value[at] != "\n"))
-    line, column = character(text, positions["a", 0], offset)
+    line, column = Characters(text).place(positions["a", 0], offset)
     assert text.split("\n")[line - 1][column - 1] == value[offset]
     assert line - 3 == value.count("\n", 0, offset)

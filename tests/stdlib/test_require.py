@@ -152,6 +152,7 @@ HELD = [
 ]
 NOT_HELD = [
     {"path_exists": "/no"},
+    {"path_exists": "/../../../../../../etc/passwd"},
     {"cmd_available": "no-such-program"},
     {"symlink_ok": {"src": "etc", "dst": "/etc"}},
     {"symlink_ok": {"src": "etc", "dst": "/no"}},
@@ -168,6 +169,7 @@ NO_TESTS = [
     {"cmd_available": "-v"},
     {"cmd_available": ""},
     {"symlink_ok": {"src": "x"}},
+    {"symlink_ok": {"src": "x", "dst": 1}},
     {"any_of": "x"},
     {"reg_key": {"path": "HKCU"}},
 ]

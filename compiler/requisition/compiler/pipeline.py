@@ -258,7 +258,7 @@ def _order(package: Package, request: BuildRequest, parts: Parts) -> Order:
     name = "-".join(part for part in (facts.name, target.os, target.distro, target.arch) if part)
     return Order(
         ORDER_VERSION,
-        f"{name}.order",
+        f"{name}.{TEARDOWN}.order" if request.teardown else f"{name}.order",
         TOOL,
         target,
         Context(
