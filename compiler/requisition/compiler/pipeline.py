@@ -86,14 +86,20 @@ def all_is_kept() -> Iterator[None]:
 
 
 def check(request: BuildRequest) -> tuple[Diagnostic, ...]:
-    """Static findings of a package, without evaluating it. Raises BadInput for a bad manifest."""
+    """Static findings of a package, without evaluating its scripts. Raises BadInput for a bad manifest, and for
+    actions that could not be done."""
     package = open_package(request)
     catalogue = catalogues.load()
-    if kind_of(package) != "scripted":
-        return tuple(build_package(package, request, catalogue, ()).warnings)
-    job = _job(package, request.limits, catalogue, package.manifest.phases)
-    findings, _ = run_child(job, request.limits, catalogue, check_only=True)
-    return tuple(findings)
+    package = replace(package, checkout=package.checkout or package.folder)  # any will do: no order is kept
+    findings: list[Diagnostic] = []
+    if kind_of(package) == "scripted":
+        job = _job(package, request.limits, catalogue, package.manifest.phases)
+        findings += run_child(job, request.limits, catalogue, check_only=True)[0]
+    else:
+        findings += build_package(package, replace(request, teardown=False), catalogue, ()).warnings
+    if package.manifest.teardown is not None:
+        findings += build_package(package, replace(request, teardown=True), catalogue, ()).warnings
+    return tuple(dict.fromkeys(findings))
 
 
 def build_package(package: Package, request: BuildRequest, catalogue: Catalogue, outer: tuple[str, ...]) -> Parts:
@@ -270,7 +276,7 @@ def order_of(package: Package, request: BuildRequest, parts: Parts) -> Order:
     name = "-".join(part for part in (facts.name, target.os, target.distro, target.arch) if part)
     return Order(
         ORDER_VERSION,
-        f"{name}.order",
+        f"{name}.{TEARDOWN}.order" if request.teardown else f"{name}.order",
         TOOL,
         target,
         Context(

@@ -109,6 +109,9 @@ def check(output: Output, /, source: str, **options: Any) -> int:
 @click.option("--serial", type=click.IntRange(0, 1 << 53), help="Serial; lower ones are refused once applied.")
 @click.option("--expires", default="", help="Time after which the order is refused, as 2027-06-30T00:00:00Z.")
 @click.option("--host", "hosts", multiple=True, help="Bind the order to a host name (repeatable).")
+@click.option(
+    "--checkout", metavar="DIR", default="", help="Where the package will lie on the target, for links and commands."
+)
 @click.option("--bundle", is_flag=True, help="Put the content of every input into the file (.plan only).")
 @click.pass_obj
 def build(output: Output, /, source: str, path: str, **options: Any) -> int:
@@ -167,4 +170,5 @@ def build_request(source: str, options: dict[str, Any]) -> Any:
         serial=options.get("serial"),
         expires=options.get("expires", ""),
         hosts=options.get("hosts", ()),
+        checkout=os.path.abspath(options["checkout"]) if options.get("checkout") else "",
     )

@@ -15,6 +15,7 @@ from requisition.stdlib.providers.require import PATH, Message, gate
 from requisition.stdlib.spec import Output, slot
 
 MAX_DEPTH = 32
+_SHOWN, _SHOWN_DEPTH = 200, 4
 
 
 class ConditionSlots(Struct, frozen=True):
@@ -55,17 +56,22 @@ def holds(host: Host, test: object, depth: int = 1) -> bool:
         return host.stat(value) is not None
     if name == "cmd_available" and isinstance(value, str) and value and "/" not in value and value[0] != "-":
         return shutil.which(value, path=PATH) is not None
-    if name == "symlink_ok" and isinstance(value, dict) and value.keys() == {"src", "dst"}:
+    if name == "symlink_ok" and _is_link(value):
         found = host.stat(value["dst"])
         return found is not None and found.kind == "link" and host.readlink(value["dst"]) == value["src"]
     raise ActionError(f"{shown(test)} is no test", "see plan actions require.condition")
 
 
-def shown(test: object) -> str:
+def _is_link(value: object) -> bool:
+    texts = value.values() if isinstance(value, dict) and value.keys() == {"src", "dst"} else ()
+    return bool(texts) and all(isinstance(text, str) for text in texts)
+
+
+def shown(test: object, depth: int = 0) -> str:
     """A test in a few words."""
-    if not isinstance(test, dict) or len(test) != 1:
-        return repr(test)[:80]
+    if not isinstance(test, dict) or len(test) != 1 or depth > _SHOWN_DEPTH:
+        return repr(test)[:_SHOWN] if depth <= _SHOWN_DEPTH else "…"
     ((name, value),) = test.items()
     if isinstance(value, list):
-        return f"{name}({', '.join(map(shown, value))})"[:300]
-    return f"{name} {value['dst'] if isinstance(value, dict) and 'dst' in value else value}"[:300]
+        return f"{name}({', '.join(shown(one, depth + 1) for one in value[:_SHOWN])})"[:_SHOWN]
+    return f"{name} {value['dst'] if isinstance(value, dict) and 'dst' in value else value}"[:_SHOWN]
