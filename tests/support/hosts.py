@@ -1,6 +1,7 @@
 """The real host over a scratch root, for tests of providers."""
 
 import hashlib
+import weakref
 from pathlib import Path
 
 from requisition.runtime.host import RealHost
@@ -24,9 +25,10 @@ class Bench:
         for name, content in (inputs or {}).items():
             (source / name).write_bytes(content)
             pins.append(Input(name, hashlib.sha256(content).hexdigest(), len(content)))
+        store = UndoStore(str(folder / "store"))
         self.host = RealHost(
             TargetRoot(str(self.root)),
-            UndoStore(str(folder / "store")),
+            store,
             Inputs(pins, str(source), None),
             run_id="test-run-1",
             scratch=str(folder / "scratch"),
@@ -36,6 +38,7 @@ class Bench:
             log=lambda _: None,
             cancelled=lambda: False,
         )
+        weakref.finalize(self, _close, self.host, store)
 
     def observe(self, action, **slots) -> Satisfied | Change:
         return action.observe(self.host, action.slots(**slots))
@@ -55,3 +58,8 @@ class Bench:
             undo_move(self.host, move)
         if change.undo is not None and (change.files or change.moves):
             action.undone(self.host, change.undo)
+
+
+def _close(host: RealHost, store: UndoStore) -> None:
+    host.root.close()
+    store.close()

@@ -118,7 +118,9 @@ def _machine(mounts: str, init: str) -> Iterator[tuple[subprocess.Popen[str], Ma
 def _ended(first: int) -> None:
     """Wait for the first process of a machine, which is the last one to end."""
     if first >= 0:
-        select.select([first], [], [], 30)
+        waiting = select.poll()
+        waiting.register(first, select.POLLIN)
+        waiting.poll(30_000)
         os.close(first)
 
 

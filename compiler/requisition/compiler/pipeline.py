@@ -7,20 +7,22 @@ import gc
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.resources import files as resources
+from typing import Self
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from requisition.compiler import projects, settings
+from requisition.compiler import declared, projects, settings
 from requisition.compiler.evaluate import Job
 from requisition.compiler.inputs import InputTable
 from requisition.compiler.link import Linked, Linker, Origin
-from requisition.compiler.packages import Package, open_nested, open_package
+from requisition.compiler.manifest import MANIFEST
+from requisition.compiler.packages import Package, kind_of, open_nested, open_package
 from requisition.compiler.prelude import prelude
 from requisition.compiler.recording import Recording
 from requisition.compiler.request import BuildRequest, BuildResult, Limits
 from requisition.compiler.sandbox import run_child
-from requisition.compiler.scripts import phase_scripts, read_scripts
+from requisition.compiler.scripts import TEARDOWN, phase_scripts, read_scripts
 from requisition.schemas.canonical import encode
 from requisition.schemas.diagnostic import BadInput, Diagnostic
 from requisition.schemas.document import ORDER_VERSION, Collision, Context, Input, Order, Secret
@@ -29,6 +31,7 @@ from requisition.stdlib import catalogue as catalogues
 from requisition.stdlib.catalogue import Catalogue
 
 MAX_NESTING = 8
+INSTALL = "install"
 
 
 class Parts(Struct):
@@ -42,20 +45,35 @@ class Parts(Struct):
     warnings: list[Diagnostic] = []
     layers: list[str] = []
 
+    @classmethod
+    def joined(cls, several: Iterable[Self]) -> Self:
+        """What several packages gather together."""
+        whole = cls(Linked([], []))
+        for one in several:
+            whole.linked.phases += one.linked.phases
+            whole.linked.nodes += one.linked.nodes
+            whole.inputs.update(one.inputs)
+            whole.contents.update(one.contents)
+            whole.collisions += one.collisions
+            whole.secrets.update(one.secrets)
+            whole.warnings += one.warnings
+            whole.layers += one.layers
+        return whole
+
 
 def build(request: BuildRequest) -> BuildResult:
     """Build an order. Raises BadInput with every finding of the step that failed."""
-    with _all_is_kept():
+    with all_is_kept():
         catalogue = catalogues.load()
         package = open_package(request)
-        parts = _build_package(package, request, catalogue, ())
-        order = _order(package, request, parts)
+        parts = build_package(package, request, catalogue, ())
+        order = order_of(package, request, parts)
         encode(order.context)  # what the caller gave must be text; slots and settings were looked at one by one
     return BuildResult(order, tuple(parts.warnings), parts.contents)
 
 
 @contextmanager
-def _all_is_kept() -> Iterator[None]:
+def all_is_kept() -> Iterator[None]:
     """No garbage collection: nearly all that a build makes it keeps, and walking it again and again would
     cost as much as the build."""
     was_on = gc.isenabled()
@@ -71,12 +89,16 @@ def check(request: BuildRequest) -> tuple[Diagnostic, ...]:
     """Static findings of a package, without evaluating it. Raises BadInput for a bad manifest."""
     package = open_package(request)
     catalogue = catalogues.load()
-    findings, _ = run_child(_job(package, request.limits, catalogue), request.limits, catalogue, check_only=True)
+    if kind_of(package) != "scripted":
+        return tuple(build_package(package, request, catalogue, ()).warnings)
+    job = _job(package, request.limits, catalogue, package.manifest.phases)
+    findings, _ = run_child(job, request.limits, catalogue, check_only=True)
     return tuple(findings)
 
 
-def _build_package(package: Package, request: BuildRequest, catalogue: Catalogue, outer: tuple[str, ...]) -> Parts:
-    findings, recording = _evaluate(package, request.limits, catalogue)
+def build_package(package: Package, request: BuildRequest, catalogue: Catalogue, outer: tuple[str, ...]) -> Parts:
+    """What one package gives to an order; `outer` are the names of those that nest it. Raises BadInput."""
+    findings, recording = _recorded(package, request, catalogue)
     written = list(range(len(recording.calls)))
     origins, collisions = _deploy_layers(package, recording, request, written)
     inputs = InputTable(package.files, package.prefix)
@@ -90,11 +112,11 @@ def _build_package(package: Package, request: BuildRequest, catalogue: Catalogue
     return _with_nested(parts, package, recording, request, catalogue, (*outer, package.manifest.name))
 
 
-def _evaluate(package: Package, limits: Limits, catalogue: Catalogue) -> tuple[list[Diagnostic], Recording]:
+def _recorded(package: Package, request: BuildRequest, catalogue: Catalogue) -> tuple[list[Diagnostic], Recording]:
     """(what is worth a warning, the recording), with the places of a nested package below its folder. Raises
     BadInput when the check found errors, a script failed, or it said `error`."""
     try:
-        findings, recording = run_child(_job(package, limits, catalogue), limits, catalogue, check_only=False)
+        findings, recording = _read(package, request, catalogue)
     except BadInput as failure:
         raise BadInput(_below(package, failure.diagnostics)) from failure
     findings = _below(package, findings)
@@ -107,20 +129,48 @@ def _evaluate(package: Package, limits: Limits, catalogue: Catalogue) -> tuple[l
     return findings, recording
 
 
+def _read(package: Package, request: BuildRequest, catalogue: Catalogue) -> tuple[list[Diagnostic], Recording | None]:
+    """What a package's actions or scripts ask for."""
+    manifest, kind, teardown = package.manifest, kind_of(package), request.teardown
+    if teardown and kind != "scripted" and manifest.teardown is None:
+        raise BadInput.of(
+            f"{manifest.name} has no teardown of its own",
+            where=MANIFEST,
+            why="without one, a package is taken away by what its receipt says was done",
+            next="write what is to be done under `teardown`",
+        )
+    if teardown and manifest.teardown is not None:
+        return _mismatches(package, request, catalogue), declared.record(package, "teardown", TEARDOWN)
+    if kind == "scripted":
+        phases = (TEARDOWN,) if teardown else manifest.phases
+        job = _job(package, request.limits, catalogue, phases)
+        return run_child(job, request.limits, catalogue, check_only=False)
+    return _mismatches(package, request, catalogue), declared.record(package, "actions", INSTALL)
+
+
+def _mismatches(package: Package, request: BuildRequest, catalogue: Catalogue) -> list[Diagnostic]:
+    """Settings that do not match their patterns, which only the child tries."""
+    if not settings.pattern_checks(package.manifest, package.facts.settings):
+        return []
+    job = _job(package, request.limits, catalogue, ())
+    return run_child(job, request.limits, catalogue, check_only=True)[0]
+
+
 def _below(package: Package, findings: Iterable[Diagnostic]) -> list[Diagnostic]:
     if not package.prefix:
         return list(findings)
     return [replace(one, where=package.prefix + one.where) if one.where else one for one in findings]
 
 
-def _job(package: Package, limits: Limits, catalogue: Catalogue) -> Job:
+def _job(package: Package, limits: Limits, catalogue: Catalogue, phases: tuple[str, ...]) -> Job:
+    """An evaluation of these phases; of none, only settings are checked."""
     facts = package.facts
-    scripts = read_scripts(package.files, limits)
+    scripts = read_scripts(package.files, limits) if phases else {}
     return Job(
         scripts,
         standard_library(),
         prelude(catalogue),
-        phase_scripts(package.manifest, scripts, package.script),
+        phase_scripts(package.manifest, scripts, package.script, phases) if phases else [],
         settings.pattern_checks(package.manifest, facts.settings),
         {
             "name": facts.name,
@@ -193,7 +243,7 @@ def _with_nested(
         raise BadInput.of(f"packages are nested deeper than {MAX_NESTING}", where=" → ".join(outer))
     before: dict[int, list[Linked]] = {}
     for nested in recording.nested:
-        inner = _build_package(open_nested(package, nested, request), request, catalogue, outer)
+        inner = build_package(open_nested(package, nested, request), request, catalogue, outer)
         before.setdefault(nested.phase, []).append(inner.linked)
         parts.inputs.update(inner.inputs)
         parts.contents.update(inner.contents)
@@ -214,7 +264,8 @@ def _with_nested(
     return parts
 
 
-def _order(package: Package, request: BuildRequest, parts: Parts) -> Order:
+def order_of(package: Package, request: BuildRequest, parts: Parts) -> Order:
+    """The order of a package with all that was gathered for it."""
     target, facts = request.target, package.facts
     name = "-".join(part for part in (facts.name, target.os, target.distro, target.arch) if part)
     return Order(

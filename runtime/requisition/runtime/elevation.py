@@ -5,7 +5,6 @@ action with an effect outside, whose undo data is the ticket under which the hal
 """
 
 import os
-import select
 import subprocess
 import threading
 from collections.abc import Callable, Sequence
@@ -18,7 +17,7 @@ from msgspec import Struct
 from requisition.runtime.admission import Admitted
 from requisition.runtime.bundling import Stream, bundled
 from requisition.runtime.ephemeral import NotNow, is_ephemeral
-from requisition.runtime.frames import FrameError, Request, write_frame
+from requisition.runtime.frames import FrameError, Request, readable, write_frame
 from requisition.runtime.halves import (
     Answer,
     Close,
@@ -61,7 +60,7 @@ from requisition.stdlib.action import (
 )
 from requisition.stdlib.host import Host
 
-_POLL = 0.2
+_POLL_MS = 200
 _KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "SUDO_ASKPASS", "DISPLAY", "XAUTHORITY")
 _FAILURES: dict[str, type[Failure]] = {
     "refused": Refused, "bad_input": BadInput, "conflict": Conflicted, "interrupted": Interrupted, "failed": Failed,
@@ -137,7 +136,7 @@ class PrivilegedHalf:
 
     def _listen(self, *, stoppable: bool = False) -> Answer | None:
         while True:
-            while stoppable and not select.select([self._out], [], [], _POLL)[0]:
+            while stoppable and not readable(self._out, _POLL_MS):  # type: ignore[arg-type]
                 if self._cancelled():
                     write_frame(self._in, Halt())  # type: ignore[arg-type]
                     self._in.flush()

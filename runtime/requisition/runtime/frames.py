@@ -11,6 +11,7 @@ visitor is gone. Documents that it may keep come back before the result.
 Version 2. A peer that sees an unknown version, type or field refuses the frame.
 """
 
+import select
 from typing import Any, BinaryIO, Literal
 
 import msgspec
@@ -39,6 +40,13 @@ EXIT_CODES: dict[ExitStatus, int] = {
 
 class FrameError(Exception):
     """The peer sent something that is not a frame of this protocol."""
+
+
+def readable(stream: BinaryIO, wait_ms: int = 0) -> bool:
+    """Whether the peer has something to say, or is gone. Not select(2), which knows no descriptor beyond 1023."""
+    waiting = select.poll()
+    waiting.register(stream, select.POLLIN | select.POLLHUP)
+    return bool(waiting.poll(wait_ms))
 
 
 class Visit(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):

@@ -7,7 +7,6 @@ root's state directory. Whoever asks is taken for hostile: see docs/decisions/el
 
 import os
 import re
-import select
 from contextlib import ExitStack, suppress
 from typing import Any, BinaryIO
 
@@ -15,7 +14,7 @@ import msgspec
 
 from requisition.runtime.admission import Admitted, admit
 from requisition.runtime.apply import hold_root
-from requisition.runtime.frames import EXIT_CODES, FrameError, Request, write_frame
+from requisition.runtime.frames import EXIT_CODES, FrameError, Request, readable, write_frame
 from requisition.runtime.half import Half
 from requisition.runtime.halves import (
     Answer,
@@ -69,7 +68,7 @@ def serve(stream: BinaryIO, out: BinaryIO, watch: Watch) -> int:
             quiet = msgspec.structs.replace(
                 watch,
                 emit=lambda event: send(Said(event.text)) if event.kind == "log" else None,
-                cancelled=lambda: watch.cancelled() or _readable(stream),
+                cancelled=lambda: watch.cancelled() or readable(stream),
             )
             half = _open(opening, stream, quiet, resources)
             send(Ready(half.run_id))
@@ -90,11 +89,6 @@ def serve(stream: BinaryIO, out: BinaryIO, watch: Watch) -> int:
     with suppress(BrokenPipeError):
         send(denied)
     return EXIT_CODES[denied.kind]
-
-
-def _readable(stream: BinaryIO) -> bool:
-    """Whether the other half has something to say while it should wait: to halt, or that it is gone."""
-    return bool(select.select([stream], [], [], 0)[0])
 
 
 def user_id() -> int:

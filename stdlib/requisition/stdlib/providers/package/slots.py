@@ -124,7 +124,7 @@ def _agree_on(
         return [Quarrel(removed[0], what, "leave one of the two out")]
     bounds = [(clause, at) for at in wanted for clause in clauses_of(agreed[at].version)]
     against = quarrel([clause for clause, _ in bounds], manager.compare)
-    if against is not None:
+    if against:
         return [_disagreement(name, against, bounds, asked)]
     version = spelled(clause for clause, _ in bounds)
     lasting = any(not getattr(agreed[at], "ephemeral", False) for at in members)
@@ -137,16 +137,16 @@ def _agree_on(
 
 
 def _disagreement(
-    name: str, against: tuple[Clause, Clause], bounds: Sequence[tuple[Clause, int]], asked: Sequence[Asked]
+    name: str, against: Sequence[Clause], bounds: Sequence[tuple[Clause, int]], asked: Sequence[Asked]
 ) -> Quarrel:
-    first, second = (next(at for clause, at in bounds if clause == one) for one in against)
-    if first == second:
-        what = f"no version of {name} is both {against[0]} and {against[1]}"
-        return Quarrel(first, what, "ask for something that can be")
-    if first > second:
-        first, second, against = second, first, (against[1], against[0])
-    what = f"no version of {name} will do: {against[1]} is asked for here, and {against[0]} by {_who(asked[first])}"
-    return Quarrel(second, what, "let both ask for what suits both, or leave one out")
+    places = {clause: next(at for one, at in bounds if one == clause) for clause in against}
+    here = max(places.values())
+    mine = " and ".join(str(clause) for clause, at in places.items() if at == here)
+    if set(places.values()) == {here}:
+        return Quarrel(here, f"no version of {name} is {mine}", "ask for something that can be")
+    others = ", and ".join(f"{clause} by {_who(asked[at])}" for clause, at in places.items() if at != here)
+    what = f"no version of {name} will do: {mine} is asked for here, and {others}"
+    return Quarrel(here, what, "let all ask for what suits all, or leave one out")
 
 
 def _who(one: Asked) -> str:

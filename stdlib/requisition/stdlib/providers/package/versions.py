@@ -61,37 +61,41 @@ def allows(clauses: Iterable[Clause], compare: Compare, version: str) -> bool:
     return all(clause.holds(compare, version) for clause in clauses)
 
 
-def quarrel(clauses: Iterable[Clause], compare: Compare) -> tuple[Clause, Clause] | None:
-    """Two clauses that no version can satisfy together; None when some version may satisfy all. Between two
+def quarrel(clauses: Iterable[Clause], compare: Compare) -> tuple[Clause, ...]:
+    """Two or three clauses that no version can satisfy together; none when some version may satisfy all. Between two
     different versions there is taken to be another one."""
-    floor: Clause | None = None
-    ceiling: Clause | None = None
     clauses = tuple(clauses)
-    for clause in clauses:
-        if clause.operator in ("=", ">", ">=") and (floor is None or _higher(clause, floor, compare)):
-            floor = clause
-        if clause.operator in ("=", "<", "<=") and (ceiling is None or _lower(clause, ceiling, compare)):
-            ceiling = clause
+    floor = _tightest(clauses, _FLOORS, 1, compare)
+    ceiling = _tightest(clauses, _CEILINGS, -1, compare)
     if floor is None or ceiling is None:
-        return None
+        return ()
     order = compare(floor.version, ceiling.version)
     if order > 0 or (order == 0 and (floor.operator == ">" or ceiling.operator == "<")):
         return floor, ceiling
     if order == 0:
         for clause in clauses:
             if clause.operator == "!=" and compare(clause.version, floor.version) == 0:
-                return floor, clause
-    return None
+                both = (
+                    (floor,) if floor.operator == "=" else (ceiling,) if ceiling.operator == "=" else (floor, ceiling)
+                )
+                return *both, clause
+    return ()
 
 
-def _higher(clause: Clause, floor: Clause, compare: Compare) -> bool:
-    order = compare(clause.version, floor.version)
-    return order > 0 or (order == 0 and clause.operator == ">")
+_FLOORS, _CEILINGS = (">=", "=", ">"), ("<=", "=", "<")  # the later, the less they leave at one version
 
 
-def _lower(clause: Clause, ceiling: Clause, compare: Compare) -> bool:
-    order = compare(clause.version, ceiling.version)
-    return order < 0 or (order == 0 and clause.operator == "<")
+def _tightest(clauses: Iterable[Clause], operators: tuple[str, ...], sign: int, compare: Compare) -> Clause | None:
+    """The clause that leaves the least on one side: the highest floor (`sign` 1) or the lowest ceiling (−1)."""
+    found: Clause | None = None
+    for clause in clauses:
+        if clause.operator in operators:
+            order = 1 if found is None else sign * compare(clause.version, found.version)
+            if order > 0 or (
+                found and order == 0 and operators.index(clause.operator) > operators.index(found.operator)
+            ):
+                found = clause
+    return found
 
 
 def debian_compare(one: str, other: str) -> int:
