@@ -40,6 +40,7 @@ catalogue: $(READY)  ## Write the action catalogue again, from the providers.
 
 schemas: $(READY)  ## Write the public JSON Schemas again, from the types.
 	$(BIN)/python -m requisition.schemas.jsonschema
+	$(BIN)/python -m requisition.compiler.manifest_schema
 
 docs-reference: $(READY)  ## Write docs/commands.md, actions.md and library.md again, from what they tell of.
 	$(BIN)/python -m requisition.cli.manual docs

@@ -21,7 +21,7 @@ mount -t tmpfs tmpfs "$1/root/run"
 echo mounted
 exec chroot "$1/root" sh -c "sleep infinity & wait"  # a first process buries the dead
 """
-_INIT = "ip link set lo up; rm -rf /etc/service/*; echo started; exec runsvdir -P /etc/service"
+_INIT = "ip link set lo up; rm -rf /etc/service/* /var/lib/requisition; echo started; exec runsvdir -P /etc/service"
 _ENV = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LC_ALL": "C.UTF-8",
         "DEBIAN_FRONTEND": "noninteractive"}  # fmt: skip
 

@@ -1,5 +1,6 @@
 """Trees of packages as bare remotes on this machine, made fast: one git process a commit."""
 
+import json
 import os
 import subprocess
 from collections.abc import Mapping
@@ -62,8 +63,6 @@ def _data(text: str) -> bytes:
 
 def manifest(name: str, children: Mapping[str, str | Mapping[str, object]] | None = None, **more: object) -> str:
     """A package.yaml; children by path: an address, or all of the entry's fields."""
-    import json
-
     text = f"name: {json.dumps(name)}\n" + "".join(f"{key}: {json.dumps(value)}\n" for key, value in more.items())
     if children:
         text += "children:\n"
@@ -78,9 +77,7 @@ def generated(folder: Path, count: int) -> tuple[Path, list[BareRemote]]:
     remotes = folder / "remotes"
     middle = max(1, round(count**0.5))
     leaves = [f"leaf-{number:05d}" for number in range(count - middle)]
-    made = []
-    for name in leaves:
-        made.append(_package(remotes / f"{name}.git", manifest(name, version="1"), name))
+    made = [_package(remotes / f"{name}.git", manifest(name, version="1"), name) for name in leaves]
     groups = {}
     for number in range(middle):
         name = f"group-{number:04d}"

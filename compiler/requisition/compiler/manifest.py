@@ -2,17 +2,22 @@
 
 import os
 import re
-from typing import Literal
+from typing import Any, Literal
 
-from msgspec import Struct
+from msgspec import Struct, field
 
+from requisition.compiler.declared_forms import Action
+from requisition.compiler.findings import Problem, placed
 from requisition.compiler.manifest_rules import PHASES, problems
 from requisition.compiler.settings import Setting
 from requisition.schemas import strictyaml
-from requisition.schemas.diagnostic import BadInput, Diagnostic
+from requisition.schemas.diagnostic import BadInput
 from requisition.schemas.document import Platform
 
 MANIFEST = "package.yaml"
+MAX_DEPTH = 32
+EXTENSIONS = "x-*"
+Kind = Literal["meta", "declarative", "scripted"]
 
 
 class Feature(Struct, frozen=True, forbid_unknown_fields=True):
@@ -50,11 +55,18 @@ class Child(Struct, frozen=True, forbid_unknown_fields=True):
     version: str = ""
     optional: bool = False
 
+    @property
+    def place(self) -> str:
+        """Where it lies, relative to its parent's folder."""
+        return self.path or self.url.rstrip("/").replace(":", "/").rpartition("/")[2].removesuffix(".git")
+
 
 class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
-    """The whole file."""
+    """The whole file. Keys that begin with `x-` are for others, and kept in `extensions`."""
 
     name: str
+    schema_version: Literal["1"] = "1"
+    type: Kind | None = None
     version: str = ""
     description: str = ""
     serial: int = 0
@@ -70,6 +82,9 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
     hosts: list[str] = []
     children: list[Child] = []
     depends_on: list[str] = []
+    actions: list[Action] | None = None
+    teardown: list[Action] | None = None
+    extensions: dict[str, Any] = field(default_factory=dict, name=EXTENSIONS)
 
 
 def read_manifest(folder: str) -> Manifest:
@@ -89,15 +104,23 @@ def read_manifest(folder: str) -> Manifest:
 
 def parse_manifest(text: bytes | str, where: str) -> Manifest:
     """The manifest in a text. Raises BadInput with every finding and its place."""
-    found = strictyaml.load_typed(text, where, Manifest)
-    wrong = problems(found)
+    value, positions = strictyaml.load(text, where, depth=MAX_DEPTH)
+    wrong = []
+    if isinstance(value, dict):
+        version = value.get("schema_version", "1")
+        if version != "1":
+            value["schema_version"] = "1"
+            what = f'schema_version: found {version!r}, expected the text "1"'
+            wrong.append(Problem(("schema_version",), what, 'write schema_version: "1", in quotes'))
+        others = {key: value.pop(key) for key in [*value] if key.startswith("x-")}
+        value |= {EXTENSIONS: others} if others else {}
+    try:
+        found = strictyaml.typed(value, positions, where, Manifest)
+    except BadInput as failure:
+        raise BadInput([*(placed(one, positions, where) for one in wrong), *failure.diagnostics]) from failure
+    wrong += problems(found)
     if wrong:
-        _, positions = strictyaml.load(text, where)
-        places = {**positions.of_keys, **positions}
-        raise BadInput(
-            Diagnostic(what=one.what, where="{}:{}:{}".format(where, *places.get(one.path, (1, 1))), next=one.next)
-            for one in wrong
-        )
+        raise BadInput(placed(one, positions, where) for one in wrong)
     return found
 
 

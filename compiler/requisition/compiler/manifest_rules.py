@@ -5,8 +5,10 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import msgspec
-from msgspec import Struct
 
+from requisition.compiler.child_rules import child_problems
+from requisition.compiler.declared_rules import action_problems
+from requisition.compiler.findings import Problem
 from requisition.compiler.settings import check_fragment, check_value
 
 if TYPE_CHECKING:
@@ -23,17 +25,17 @@ _MAX_SERIAL = 1 << 53
 _LETTERS = "use letters, digits, - and _"
 
 
-class Problem(Struct, frozen=True):
-    """A finding at a path of the file."""
-
-    path: tuple[str | int, ...]
-    what: str
-    next: str
-
-
 def problems(found: "Manifest") -> list[Problem]:
     """Everything, in the order of the manifest's fields."""
-    return [*_identity(found), *_names(found), *_settings(found), *_phases(found), *_layers(found)]
+    return [
+        *_identity(found),
+        *_names(found),
+        *_settings(found),
+        *_phases(found),
+        *_layers(found),
+        *child_problems(found),
+        *_actions(found),
+    ]
 
 
 def _identity(found: "Manifest") -> Iterator[Problem]:
@@ -105,3 +107,13 @@ def _layers(found: "Manifest") -> Iterator[Problem]:
     if found.projects.deploy == "link" and not found.projects.checkout.startswith("/"):
         what = "projects are deployed as links, and `checkout` does not say where to"
         yield Problem(("projects",), what, "projects: {deploy: link, checkout: /path/of/this/package}")
+
+
+def _actions(found: "Manifest") -> Iterator[Problem]:
+    if found.type in ("meta", "scripted") and found.actions is not None:
+        what = f"a package of type {found.type} has no actions of its own"
+        yield Problem(("actions",), what, "remove them, or write type: declarative")
+    if found.type == "declarative" and found.actions is None:
+        yield Problem(("type",), "a declarative package says what it does under `actions`", "add it; [] is nothing")
+    yield from action_problems(found.actions or (), ("actions",))
+    yield from action_problems(found.teardown or (), ("teardown",))

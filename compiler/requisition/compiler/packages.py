@@ -8,15 +8,17 @@ from msgspec import Struct
 
 from requisition.compiler import manifest as manifests
 from requisition.compiler import settings
-from requisition.compiler.manifest import Manifest
+from requisition.compiler.manifest import Kind, Manifest
 from requisition.compiler.recording import Nested
 from requisition.compiler.request import BuildRequest, PackageFacts
+from requisition.compiler.scripts import SHARED
 from requisition.compiler.variants import FilesBeside, PackageFiles
 from requisition.schemas.diagnostic import BadInput
 
 
 class Package(Struct):
-    """A package of a build: the outermost, or one that `plan.deploy` nests."""
+    """A package of a build: the outermost, or one that `plan.deploy` nests. `checkout` is where its folder will lie on
+    the target; empty when nobody said."""
 
     folder: str
     prefix: str
@@ -24,6 +26,7 @@ class Package(Struct):
     facts: PackageFacts
     files: PackageFiles
     script: str
+    checkout: str = ""
 
 
 def open_package(request: BuildRequest) -> Package:
@@ -43,7 +46,8 @@ def open_package(request: BuildRequest) -> Package:
         raise BadInput.of("there is no package", where=request.source, next="name a folder or a .star file")
     manifests.check_platform(found, request.target, where)
     facts = _facts(found, request, request.features, request.without, request.settings, where)
-    return Package(folder, "", found, facts, _files(folder, request, script), script)
+    checkout = request.checkout or found.projects.checkout
+    return Package(folder, "", found, facts, _files(folder, request, script), script, checkout)
 
 
 def open_nested(package: Package, nested: Nested, request: BuildRequest) -> Package:
@@ -60,7 +64,29 @@ def open_nested(package: Package, nested: Nested, request: BuildRequest) -> Pack
     manifests.check_platform(found, request.target, where)
     options = nested.options
     facts = _facts(found, request, options["features"], options["without"], options["settings"], nested.location)
-    return Package(folder, f"{package.prefix}{path}/", found, facts, PackageFiles(folder, request.target), "")
+    files = PackageFiles(folder, request.target)
+    checkout = found.projects.checkout or (f"{package.checkout}/{path}" if package.checkout else "")
+    return Package(folder, f"{package.prefix}{path}/", found, facts, files, "", checkout)
+
+
+def kind_of(package: Package) -> Kind:
+    """What a package is, by its manifest and by what lies beside it. Raises BadInput when these contradict."""
+    manifest = package.manifest
+    names = (SHARED, *(f"{phase}.star" for phase in manifest.phases))
+    script = package.script or next((name for name in names if package.files.find(name)), "")
+    if script and (manifest.actions is not None or manifest.type in ("meta", "declarative")):
+        kind = manifest.type if manifest.type in ("meta", "declarative") else "declarative"
+        raise BadInput.of(
+            f"a package of type {kind} has no scripts, and this one has {script}",
+            where=f"{script}:1:1",
+            why="it would never be read",
+            next="remove it, or remove `actions` and write type: scripted",
+        )
+    if manifest.type is not None:
+        return manifest.type
+    if manifest.actions is not None:
+        return "declarative"
+    return "scripted" if script or not (manifest.children or manifest.teardown is not None) else "meta"
 
 
 def _files(folder: str, request: BuildRequest, script: str) -> PackageFiles:

@@ -11,16 +11,17 @@ from importlib.resources import files as resources
 from msgspec import Struct
 from msgspec.structs import replace
 
-from requisition.compiler import projects, settings
+from requisition.compiler import declared, projects, settings
 from requisition.compiler.evaluate import Job
 from requisition.compiler.inputs import InputTable
 from requisition.compiler.link import Linked, Linker, Origin
-from requisition.compiler.packages import Package, open_nested, open_package
+from requisition.compiler.manifest import MANIFEST
+from requisition.compiler.packages import Package, kind_of, open_nested, open_package
 from requisition.compiler.prelude import prelude
 from requisition.compiler.recording import Recording
 from requisition.compiler.request import BuildRequest, BuildResult, Limits
 from requisition.compiler.sandbox import run_child
-from requisition.compiler.scripts import phase_scripts, read_scripts
+from requisition.compiler.scripts import TEARDOWN, phase_scripts, read_scripts
 from requisition.schemas.canonical import encode
 from requisition.schemas.diagnostic import BadInput, Diagnostic
 from requisition.schemas.document import ORDER_VERSION, Collision, Context, Input, Order, Secret
@@ -29,6 +30,7 @@ from requisition.stdlib import catalogue as catalogues
 from requisition.stdlib.catalogue import Catalogue
 
 MAX_NESTING = 8
+INSTALL = "install"
 
 
 class Parts(Struct):
@@ -71,12 +73,15 @@ def check(request: BuildRequest) -> tuple[Diagnostic, ...]:
     """Static findings of a package, without evaluating it. Raises BadInput for a bad manifest."""
     package = open_package(request)
     catalogue = catalogues.load()
-    findings, _ = run_child(_job(package, request.limits, catalogue), request.limits, catalogue, check_only=True)
+    if kind_of(package) != "scripted":
+        return tuple(_build_package(package, request, catalogue, ()).warnings)
+    job = _job(package, request.limits, catalogue, package.manifest.phases)
+    findings, _ = run_child(job, request.limits, catalogue, check_only=True)
     return tuple(findings)
 
 
 def _build_package(package: Package, request: BuildRequest, catalogue: Catalogue, outer: tuple[str, ...]) -> Parts:
-    findings, recording = _evaluate(package, request.limits, catalogue)
+    findings, recording = _recorded(package, request, catalogue)
     written = list(range(len(recording.calls)))
     origins, collisions = _deploy_layers(package, recording, request, written)
     inputs = InputTable(package.files, package.prefix)
@@ -90,11 +95,11 @@ def _build_package(package: Package, request: BuildRequest, catalogue: Catalogue
     return _with_nested(parts, package, recording, request, catalogue, (*outer, package.manifest.name))
 
 
-def _evaluate(package: Package, limits: Limits, catalogue: Catalogue) -> tuple[list[Diagnostic], Recording]:
+def _recorded(package: Package, request: BuildRequest, catalogue: Catalogue) -> tuple[list[Diagnostic], Recording]:
     """(what is worth a warning, the recording), with the places of a nested package below its folder. Raises
     BadInput when the check found errors, a script failed, or it said `error`."""
     try:
-        findings, recording = run_child(_job(package, limits, catalogue), limits, catalogue, check_only=False)
+        findings, recording = _read(package, request, catalogue)
     except BadInput as failure:
         raise BadInput(_below(package, failure.diagnostics)) from failure
     findings = _below(package, findings)
@@ -107,20 +112,48 @@ def _evaluate(package: Package, limits: Limits, catalogue: Catalogue) -> tuple[l
     return findings, recording
 
 
+def _read(package: Package, request: BuildRequest, catalogue: Catalogue) -> tuple[list[Diagnostic], Recording | None]:
+    """What a package's actions or scripts ask for."""
+    manifest, kind, teardown = package.manifest, kind_of(package), request.teardown
+    if teardown and kind != "scripted" and manifest.teardown is None:
+        raise BadInput.of(
+            f"{manifest.name} has no teardown of its own",
+            where=MANIFEST,
+            why="without one, a package is taken away by what its receipt says was done",
+            next="write what is to be done under `teardown`",
+        )
+    if teardown and manifest.teardown is not None:
+        return _mismatches(package, request, catalogue), declared.record(package, "teardown", TEARDOWN)
+    if kind == "scripted":
+        phases = (TEARDOWN,) if teardown else manifest.phases
+        job = _job(package, request.limits, catalogue, phases)
+        return run_child(job, request.limits, catalogue, check_only=False)
+    return _mismatches(package, request, catalogue), declared.record(package, "actions", INSTALL)
+
+
+def _mismatches(package: Package, request: BuildRequest, catalogue: Catalogue) -> list[Diagnostic]:
+    """Settings that do not match their patterns, which only the child tries."""
+    if not settings.pattern_checks(package.manifest, package.facts.settings):
+        return []
+    job = _job(package, request.limits, catalogue, ())
+    return run_child(job, request.limits, catalogue, check_only=True)[0]
+
+
 def _below(package: Package, findings: Iterable[Diagnostic]) -> list[Diagnostic]:
     if not package.prefix:
         return list(findings)
     return [replace(one, where=package.prefix + one.where) if one.where else one for one in findings]
 
 
-def _job(package: Package, limits: Limits, catalogue: Catalogue) -> Job:
+def _job(package: Package, limits: Limits, catalogue: Catalogue, phases: tuple[str, ...]) -> Job:
+    """An evaluation of these phases; of none, only settings are checked."""
     facts = package.facts
-    scripts = read_scripts(package.files, limits)
+    scripts = read_scripts(package.files, limits) if phases else {}
     return Job(
         scripts,
         standard_library(),
         prelude(catalogue),
-        phase_scripts(package.manifest, scripts, package.script),
+        phase_scripts(package.manifest, scripts, package.script, phases) if phases else [],
         settings.pattern_checks(package.manifest, facts.settings),
         {
             "name": facts.name,

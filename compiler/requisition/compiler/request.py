@@ -27,7 +27,9 @@ class Limits(Struct, frozen=True):
 
 class BuildRequest(Struct, frozen=True, kw_only=True):
     """One build. `source` is a package folder or a lone .star file; `settings` are `key=value` texts.
-    `target_root` None leaves the choice to the package; empty leaves the order unbound."""
+    `target_root` None leaves the choice to the package; empty leaves the order unbound. `checkout` is the absolute
+    folder in which the package will lie on the target, empty for what its manifest says; whoever applies where it
+    builds gives the source. `teardown` builds the order that takes the package away, from its own teardown."""
 
     source: str
     target: Platform
@@ -39,6 +41,8 @@ class BuildRequest(Struct, frozen=True, kw_only=True):
     serial: int | None = None
     expires: str = ""
     hosts: tuple[str, ...] = ()
+    checkout: str = ""
+    teardown: bool = False
     limits: Limits = Limits()
 
 

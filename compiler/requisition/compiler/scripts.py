@@ -11,6 +11,7 @@ from requisition.schemas.diagnostic import BadInput, Diagnostic
 
 MAX_DEPTH = 200
 SHARED = "package.star"
+TEARDOWN = "teardown"
 _LIKE_A_PHASE = re.compile(r"^def ([a-zA-Z]\w*)\s*\(\s*package\s*,\s*phase\s*\)", re.MULTILINE)
 
 
@@ -47,13 +48,15 @@ def read_scripts(files: PackageFiles, limits: Limits) -> dict[str, str]:
     return texts
 
 
-def phase_scripts(manifest: Manifest, scripts: dict[str, str], lone: str) -> list[tuple[str, str]]:
-    """(phase, script that defines its function), in the manifest's order. Raises BadInput when there is none."""
+def phase_scripts(
+    manifest: Manifest, scripts: dict[str, str], lone: str, phases: tuple[str, ...]
+) -> list[tuple[str, str]]:
+    """(phase, script that defines its function), in the order of `phases`. Raises BadInput when there is none."""
     shared = lone or SHARED
     if shared in scripts:
         _check_forgotten(manifest, shared, scripts[shared])
     found = []
-    for phase in manifest.phases:
+    for phase in phases:
         own = f"{phase}.star"
         for script in (lone,) if lone else (own, SHARED):
             if script in scripts and definition(phase, scripts[script]):
@@ -70,8 +73,8 @@ def phase_scripts(manifest: Manifest, scripts: dict[str, str], lone: str) -> lis
         raise BadInput.of(
             "the package has no phase",
             where=lone or SHARED,
-            why=f"none of {', '.join(manifest.phases)} is defined",
-            next="write: def install(package, phase):",
+            why=f"none of {', '.join(phases)} is defined",
+            next=f"write: def {'install' if 'install' in phases else phases[0]}(package, phase):",
         )
     return found
 
@@ -81,7 +84,7 @@ def _check_forgotten(manifest: Manifest, script: str, text: str) -> None:
     out without a word."""
     for match in _LIKE_A_PHASE.finditer(text):
         name = match[1]
-        if name not in manifest.phases and len(re.findall(rf"\b{name}\b", text)) == 1:
+        if name not in (*manifest.phases, TEARDOWN) and len(re.findall(rf"\b{name}\b", text)) == 1:
             raise BadInput.of(
                 f"{name} looks like a phase, and is none",
                 where=f"{script}:{text.count(chr(10), 0, match.start()) + 1}:5",

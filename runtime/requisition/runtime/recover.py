@@ -208,10 +208,11 @@ def _settle(opened: Reopened) -> tuple[frozenset[tuple[int, Scope]], frozenset[t
     Unwinder(run.graph, opened.host, run.journal, run.ledger, in_doubt, crash=opened.crash).unwind()
     found.stack.undone |= in_doubt.undone
     done = set()
+    undone = found.taken_back()
     for key, record in found.finished.items():
         node, scope = key
         needs_outputs = node in run.graph.consumed and record.outputs is None
-        if key in redo or needs_outputs:
+        if key in redo or key in undone or needs_outputs:
             continue
         if record.outputs is not None:
             run.values.set_outputs(node, scope, record.outputs)

@@ -27,6 +27,7 @@ from requisition.runtime.journal import Begun, Ended, Journal, Record, Resumed
 from requisition.runtime.layout import StateDir, sync_directory, write_durably
 from requisition.runtime.ledger import Ledger
 from requisition.runtime.machine import boot_id, facts, hostname, platform_of_machine
+from requisition.runtime.memberships import packages
 from requisition.runtime.recall import Recall
 from requisition.runtime.receipts import Trace, read_trace, write_receipt
 from requisition.runtime.root import TargetRoot
@@ -168,8 +169,8 @@ class Run:
 
     def held_by_others(self) -> frozenset[str]:
         """Resources that are no files, and that other packages of this target root hold."""
-        mine, entries = self.graph.order.context.package, self.ground.view.entries
-        return frozenset(path for path, e in entries.items() if e.left.kind == "token" and e.package != mine)
+        mine, entries = packages(self.graph.order), self.ground.view.entries
+        return frozenset(path for path, e in entries.items() if e.left.kind == "token" and e.package not in mine)
 
     @property
     def journal(self) -> Journal:

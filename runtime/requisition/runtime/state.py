@@ -122,7 +122,7 @@ def advance(
     now = time.time_ns() if now_ns is None else now_ns
     updated = dict(entries)
     changed = False
-    package, nodes = receipt.order.context.package, receipt.order.nodes
+    whole, nodes, tree = receipt.order.context.package, receipt.order.nodes, receipt.order.members
     for run in receipt.nodes:
         if run.status not in ("done", "unchanged"):
             continue
@@ -139,6 +139,7 @@ def advance(
                 updated[path] = msgspec.structs.replace(before, signature=signature)
             else:
                 node = nodes[run.node]
+                package = node.id.partition("/")[0] if tree else whole
                 updated[path] = Entry(signature, left, node.id, package, receipt.run_id, node.action)
             changed = True
     return updated if changed else None

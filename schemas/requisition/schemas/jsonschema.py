@@ -19,8 +19,13 @@ TYPES: dict[str, Any] = {"order": Order, "receipt": Receipt, "tree-event": Known
 
 def schema(name: str) -> bytes:
     """The text of one schema (JSON Schema 2020-12)."""
-    head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": name}
-    return msgspec.json.format(msgspec.json.encode(head | msgspec.json.schema(TYPES[name])), indent=2) + b"\n"
+    return text(name, msgspec.json.schema(TYPES[name]))
+
+
+def text(title: str, found: dict[str, Any]) -> bytes:
+    """A schema as it is published."""
+    head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": title}
+    return msgspec.json.format(msgspec.json.encode(head | found), indent=2) + b"\n"
 
 
 def write() -> None:

@@ -6,6 +6,8 @@ are decimal integers, dates stay text. Every finding has file, line and column.
 """
 
 import difflib
+import types
+from collections.abc import Iterator
 from typing import Any, TypeVar
 
 import msgspec
@@ -33,13 +35,13 @@ class BadYaml(BadInput):
     """The text is not in the subset."""
 
 
-def load(text: bytes | str, file: str, *, limit: int = MAX_BYTES) -> tuple[Any, Positions]:
+def load(text: bytes | str, file: str, *, limit: int = MAX_BYTES, depth: int = MAX_DEPTH) -> tuple[Any, Positions]:
     """(value, position of every path as 1-based line and column). Raises BadYaml."""
     if len(text) > limit:
         raise BadYaml.of(f"the file is larger than {limit} bytes", where=file)
     positions = Positions()
     try:
-        return _Reader(text, file, positions).document(), positions
+        return _Reader(text, file, positions, depth).document(), positions
     except yaml.YAMLError as error:
         raise BadYaml(_yaml_finding(error, file)) from error
     except (UnicodeDecodeError, RecursionError, ValueError) as error:
@@ -48,26 +50,36 @@ def load(text: bytes | str, file: str, *, limit: int = MAX_BYTES) -> tuple[Any, 
 
 def load_typed(text: bytes | str, file: str, kind: type[T]) -> T:
     """The value as a record. Raises BadYaml naming place, what was found and what was expected."""
-    value, positions = load(text, file)
+    return typed(*load(text, file), file, kind)
+
+
+def typed(value: Any, positions: Positions, file: str, kind: type[T]) -> T:
+    """What `load` gave, as a record. Raises BadYaml with every mistake, each naming place, what was found and what
+    was expected."""
     unknown = _unknown_keys(value, kind, (), positions, file)
+    try:
+        found = msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        mistakes = []
+        for path, what in _mistakes(value, kind, ()):
+            line, column = _nearest(path, positions)
+            shown = ".".join(map(str, path)) or "the document"
+            where = f"{file}:{line}:{column}"
+            mistakes.append(Diagnostic(what=f"{shown}: {what}", where=where, next="correct it"))
+        raise BadYaml([*unknown, *mistakes]) from error
     if unknown:
         raise BadYaml(unknown)
-    try:
-        return msgspec.convert(value, kind)
-    except msgspec.ValidationError as error:
-        what, path = _split(str(error))
-        line, column = _nearest(path, positions)
-        shown = ".".join(map(str, path)) or "the document"
-        raise BadYaml.of(f"{shown}: {what}", where=f"{file}:{line}:{column}", next="correct it") from error
+    return found
 
 
 class _Reader:
     """Builds values from parser events, so that nothing is expanded before it was looked at."""
 
-    def __init__(self, text: bytes | str, file: str, positions: Positions) -> None:
+    def __init__(self, text: bytes | str, file: str, positions: Positions, depth: int) -> None:
         self._events = _Loader(text)
         self._file = file
         self._positions = positions
+        self._deepest = depth
 
     def document(self) -> Any:
         """The only document of the stream."""
@@ -95,8 +107,8 @@ class _Reader:
             raise self._bad("anchors are not allowed", event)
         if event.tag is not None:
             raise self._bad(f"tags are not allowed, found {event.tag}", event)
-        if depth > MAX_DEPTH:
-            raise self._bad(f"nested deeper than {MAX_DEPTH}", event)
+        if depth > self._deepest:
+            raise self._bad(f"nested deeper than {self._deepest}", event)
         self._positions[path] = _place(event)
         if isinstance(event, yaml.ScalarEvent):
             return event.value if event.style else _plain(event.value)
@@ -174,9 +186,38 @@ def _nearest(path: Path, positions: Positions) -> tuple[int, int]:
     return 1, 1
 
 
+def _mistakes(value: Any, kind: Any, path: Path) -> Iterator[tuple[Path, str]]:
+    """Every place whose value has not the type it must have, unknown keys left out."""
+    try:
+        msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        what, at = _split(str(error))
+    else:
+        return
+    kind, record = _without_none(kind), record_of(kind)
+    arguments = _inner_kinds(kind)
+    inner: list[tuple[Path, str]] = []
+    if isinstance(value, dict) and record is not None:
+        fields = msgspec.structs.fields(record)
+        for field in fields:
+            name = field.encode_name
+            if name in value:
+                inner += _mistakes(value[name], field.type, (*path, name))
+            elif field.required:
+                inner.append((path, f"Object missing required field `{name}`"))
+    elif isinstance(value, dict) and arguments:
+        inner = [one for key, item in value.items() for one in _mistakes(item, arguments[-1], (*path, key))]
+    elif isinstance(value, list) and arguments and record is None:
+        inner = [one for n, item in enumerate(value) for one in _mistakes(item, arguments[0], (*path, n))]
+    if not inner and "unknown field" not in what:
+        inner = [((*path, *at), what)]
+    yield from inner
+
+
 def _unknown_keys(value: Any, kind: Any, path: Path, positions: Positions, file: str) -> list[Diagnostic]:
     """Keys that a record does not have, at every level, each with the nearest known one."""
-    record = _record_of(kind)
+    kind = _without_none(kind)
+    record = record_of(kind)
     if isinstance(value, dict) and record is not None:
         fields = {field.encode_name: field.type for field in msgspec.structs.fields(record)}
         found = []
@@ -195,7 +236,7 @@ def _unknown_keys(value: Any, kind: Any, path: Path, positions: Positions, file:
                 )
             )
         return found
-    arguments = getattr(kind, "__args__", ())
+    arguments = _inner_kinds(kind)
     if isinstance(value, dict) and arguments:
         return [f for k, v in value.items() for f in _unknown_keys(v, arguments[-1], (*path, k), positions, file)]
     if isinstance(value, list) and arguments:
@@ -203,8 +244,18 @@ def _unknown_keys(value: Any, kind: Any, path: Path, positions: Positions, file:
     return []
 
 
-def _record_of(kind: Any) -> type[msgspec.Struct] | None:
-    options = [kind, *getattr(kind, "__args__", ())] if not isinstance(kind, type) else [kind]
-    if getattr(kind, "__origin__", None) in (dict, list, tuple):
-        return None
-    return next((o for o in options if isinstance(o, type) and issubclass(o, msgspec.Struct)), None)
+def _without_none(kind: Any) -> Any:
+    """`list[X]` of `list[X] | None`."""
+    others = [one for one in getattr(kind, "__args__", ()) if one is not type(None)]
+    return others[0] if isinstance(kind, types.UnionType) and len(others) == 1 else kind
+
+
+def _inner_kinds(kind: Any) -> tuple[Any, ...]:
+    """The types inside of a list, tuple or dict."""
+    return kind.__args__ if getattr(kind, "__origin__", None) in (list, tuple, dict) else ()
+
+
+def record_of(kind: Any) -> type[msgspec.Struct] | None:
+    """The record that a type is, or may be (`X | None`); None for other types."""
+    kind = _without_none(kind)
+    return kind if isinstance(kind, type) and issubclass(kind, msgspec.Struct) else None

@@ -27,11 +27,6 @@ class Entry(Struct, frozen=True):
     parent: str
     within: str = ""
 
-    @property
-    def asked(self) -> str:
-        """What of the remote, for people."""
-        return self.wanted.versions or self.wanted.ref or "HEAD"
-
 
 def read(folder: str) -> tuple[Manifest, bytes]:
     """The manifest of a package that came from outside, and its text: a file of its own, no link. Raises BadInput."""

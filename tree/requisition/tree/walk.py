@@ -298,5 +298,13 @@ def _same(url: str) -> str:
     return url.removeprefix("file://").rstrip("/").removesuffix(".git")
 
 
+def address_fault(url: str, parent: Member) -> str:
+    """Why a package may not name this address for a child, "" when it may: what came from far away does not reach
+    for the repositories of this machine."""
+    if _local(url) and parent.url and not _local(parent.url):
+        return f"{parent.url} may not name an address of this machine, {url}"
+    return ""
+
+
 def _local(url: str) -> bool:
     return url.startswith(("/", "file:"))

@@ -40,6 +40,7 @@ BUILTIN: dict[str, str] = {
     "package.upgrade": f"{_HERE}.package.actions:Upgrade",
     "require.arch": f"{_HERE}.require:RequireArch",
     "require.command": f"{_HERE}.require:RequireCommand",
+    "require.condition": f"{_HERE}.require_condition:RequireCondition",
     "require.disk": f"{_HERE}.require:RequireDisk",
     "require.os": f"{_HERE}.require:RequireOs",
     "require.path": f"{_HERE}.require:RequirePath",

@@ -28,6 +28,7 @@ class MkdirSlots(Struct, frozen=True):
     parents: Annotated[bool, slot("bool", "also make missing parents, with mode 0755")] = True
     owner: Owner = ""
     group: Group = ""
+    keep: Annotated[bool, slot("bool", "leave mode and owner of a directory that is there as they are")] = False
 
 
 @action("file.mkdir", outputs=PATH)
@@ -41,6 +42,8 @@ class Mkdir(BaseAction[MkdirSlots]):
         path = slots.path
         left = Left(path, "dir", slots.mode, uid_of(host, slots.owner), gid_of(host, slots.group))
         outputs = {"path": path}
+        if slots.keep and (found := host.stat(path)) is not None and found.kind == "dir":
+            return Satisfied(outputs, (Left(path, "dir", found.mode),))
         if host.matches(left):
             return Satisfied(outputs, (left,))
         prior = host.capture(path)

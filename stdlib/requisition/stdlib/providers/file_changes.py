@@ -6,7 +6,7 @@ from msgspec import Struct
 
 from requisition.schemas.receipt import Left, LeftKind
 from requisition.stdlib.action import ActionError, BaseAction, Change, Done, Satisfied, action
-from requisition.stdlib.host import FileChange, Host
+from requisition.stdlib.host import FileChange, Host, Move
 from requisition.stdlib.providers.accounts import gid_of, uid_of
 from requisition.stdlib.providers.file import PATH, Group, Owner
 from requisition.stdlib.spec import Output, slot
@@ -81,11 +81,13 @@ class Chmod(BaseAction[ChmodSlots]):
 class RemoveSlots(Struct, frozen=True):
     path: Existing
     recursive: Annotated[bool, slot("bool", "also remove what is in a directory")] = False
+    kind: Annotated[str, slot("string", "remove it only if it is a file, dir or link; empty: any")] = ""
+    aside: Annotated[str, slot("string", "move it aside instead: what is added to its name, as .bak")] = ""
 
 
 @action("file.remove", outputs=PATH)
 class Remove(BaseAction[RemoveSlots]):
-    """Remove a file, link or directory; its content is kept for undo."""
+    """Remove a file, link or directory; its content is kept for undo. Or move it aside."""
 
     slots = RemoveSlots
 
@@ -98,6 +100,10 @@ class Remove(BaseAction[RemoveSlots]):
             return Satisfied({"path": path}, (gone,))
         if path == "/":
             raise ActionError("the target root itself is not removed", "name what is to go below it")
+        if slots.kind and found.kind != slots.kind:
+            raise ActionError(f"{path} is a {found.kind}, not a {slots.kind}", "look at it, and remove it by hand")
+        if slots.aside:
+            return _moved(host, slots, found.ino)
         if found.kind == "dir" and not slots.recursive and host.listdir(path):
             raise ActionError(f"{path} is a directory that is not empty", "set recursive = True")
         below = [entry for entry, _ in host.walk(path)]
@@ -108,7 +114,19 @@ class Remove(BaseAction[RemoveSlots]):
         """Remove each entry that is still as it was."""
         for one in change.files:
             host.delete(one)
-        return Done({"path": slots.path}, tuple(one.expect for one in change.files))
+        for move in change.moves:
+            host.rename(move.source, move.path)
+        gone = tuple(one.expect for one in change.files)
+        return Done({"path": slots.path}, gone or (Left(slots.path, "absent"),))
+
+
+def _moved(host: Host, slots: RemoveSlots, ino: int) -> Change:
+    aside = slots.path + slots.aside
+    if "/" in slots.aside:
+        raise ActionError(f"{slots.aside!r} cannot be added to a name", "give it without a slash, as .bak")
+    if host.stat(aside) is not None:
+        raise ActionError(f"{aside} exists already", "move it away: what was kept before is not replaced")
+    return Change(f"moved to {aside}", moves=(Move(slots.path, aside, ino),), outputs={"path": slots.path})
 
 
 class UnlinkSlots(Struct, frozen=True):

@@ -1,5 +1,6 @@
 """Commands: for what no action does. They cannot be checked, only guarded."""
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
@@ -33,6 +34,10 @@ class ExecSlots(Struct, frozen=True):
     ok_codes: Annotated[list[int], slot("any", "exit statuses that count as success; none given: 0")] = []
     checks_only: Annotated[bool, slot("bool", "it looks and changes nothing, so there is nothing to undo")] = False
     shell: Annotated[bool, slot("bool", "run the single argument as a script of /bin/sh")] = False
+    folder: Annotated[str, slot("string", "instead of `cwd`, a folder outside of the target root: the package's")] = ""
+    on_fail: Annotated[str, slot("string", "after another exit status: error, warn (say it, go on) or ignore")] = (
+        "error"
+    )
 
 
 @action(
@@ -57,6 +62,8 @@ class Exec(BaseAction[ExecSlots]):
         """Looks at the guards."""
         if not slots.argv or (slots.shell and len(slots.argv) != 1):
             raise ActionError("argv needs a program", 'give argv = ["program", …]; with shell = True one script')
+        if slots.on_fail not in ("error", "warn", "ignore"):
+            raise ActionError(f"on_fail is {slots.on_fail!r}", "give error, warn or ignore")
         nothing = {"stdout": "", "stderr": "", "exit_code": 0}
         if slots.creates and host.stat(slots.creates) is not None:
             return Satisfied(nothing)
@@ -71,13 +78,18 @@ class Exec(BaseAction[ExecSlots]):
     def do(self, host: Host, slots: ExecSlots, change: Change) -> Done:
         """Run it; an exit status that is not in `ok_codes` fails the node."""
         argv = ["/bin/sh", "-c", slots.argv[0]] if slots.shell else slots.argv
-        if host.stat(slots.cwd) is None:
-            raise ActionError(f"the directory {slots.cwd} does not exist", "make it first, or change `cwd`")
+        if not (os.path.isdir(slots.folder) if slots.folder else host.stat(slots.cwd)):
+            where = slots.folder or slots.cwd
+            raise ActionError(f"the directory {where} does not exist", "make it first, or change `cwd`")
         done = _run(host, argv, slots.env, _cwd(host, slots), as_bytes(slots.stdin), slots.timeout)
         if done.status not in (slots.ok_codes or [0]):
             hidden = "its output may hold a secret and is not shown" if host.sealed else _excerpt(done)
             name = "the script" if slots.shell else slots.argv[0]
-            raise ActionError(f"{name} ended with {_status(done)}: {hidden}")
+            what = f"{name} ended with {_status(done)}: {hidden}"
+            if slots.on_fail == "error":
+                raise ActionError(what)
+            if slots.on_fail == "warn":
+                host.log(f"warning: {what}")
         return Done(
             {
                 "stdout": done.stdout.decode("utf-8", "replace"),
@@ -96,7 +108,11 @@ class Exec(BaseAction[ExecSlots]):
 
 
 def _cwd(host: Host, slots: ExecSlots) -> str:
-    return host.real_path(slots.cwd)
+    if slots.folder and not os.path.isabs(slots.folder):
+        raise ActionError(
+            f"{slots.folder!r} is no absolute path", "give `folder` from /, or `cwd` below the target root"
+        )
+    return slots.folder or host.real_path(slots.cwd)
 
 
 def _run(

@@ -1,0 +1,59 @@
+"""Where in a YAML text a character of a value stands, for findings that point at it."""
+
+import re
+
+_BREAK = re.compile("\r\n|[\r\n\x85\u2028\u2029]")
+_FOLD = re.compile("[ \t]*(?:\r\n|[\r\n\x85\u2028\u2029])[ \t\r\n\x85\u2028\u2029]*")
+_ESCAPE = re.compile(r"\\(?:x..|u.{4}|U.{8}|\r?\n[ \t]*|.)", re.DOTALL)
+_INDENT = re.compile(r"[ \t]*")
+
+
+def character(text: str, place: tuple[int, int], offset: int) -> tuple[int, int]:
+    """Line and column (from 1) of the character at `offset` of the value that stands at `place` (line, column)."""
+    starts = [0, *(found.end() for found in _BREAK.finditer(text))]
+    line, column = place
+    at = starts[line - 1] + column - 1
+    quote = text[at : at + 1]
+    index = _in_block(text, starts, line, offset) if quote in ("|", ">") else _in_flow(text, at, quote, offset)
+    number = next(n for n in range(len(starts), 0, -1) if starts[n - 1] <= index)
+    return number, index - starts[number - 1] + 1
+
+
+def line_of(text: str, line: int) -> str:
+    """A line of the text (from 1), as YAML counts them."""
+    return _BREAK.split(text)[line - 1]
+
+
+def _in_flow(text: str, at: int, quote: str, offset: int) -> int:
+    """Plain or quoted: escapes stand for one character (YAML 1.1, 5.7), breaks are folded (YAML 1.1, 8.1)."""
+    at += quote in ("'", '"')
+    passed = 0
+    while passed < offset and at < len(text):
+        fold = _FOLD.match(text, at)
+        if fold:
+            at, passed = fold.end(), passed + max(1, len(_BREAK.findall(fold[0])) - 1)
+            continue
+        escape = _ESCAPE.match(text, at) if quote == '"' and text[at] == "\\" else None
+        if escape:
+            at, passed = escape.end(), passed + (escape[0][1] not in "\r\n")
+            continue
+        at += 2 if quote == "'" and text.startswith("''", at) else 1
+        passed += 1
+    return min(at, len(text))
+
+
+def _in_block(text: str, starts: list[int], line: int, offset: int) -> int:
+    """A block (`|`, `>`): lines without their indentation, each with one break."""
+    indent, passed, end = -1, 0, len(text)
+    for start, after in zip(starts[line:], [*starts[line + 1 :], end], strict=True):
+        content = text[start:after]
+        blank = not content.strip()
+        if indent < 0 and not blank:
+            found = _INDENT.match(content)
+            indent = found.end() if found else 0
+        kept = len(_BREAK.sub("\n", content)) - (0 if blank else indent)
+        kept = 1 if blank else kept
+        if passed + kept > offset:
+            return min(start + max(indent, 0) + offset - passed, end)
+        passed += kept
+    return end
