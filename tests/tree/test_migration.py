@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from requisition.tree import pins
+from requisition.runtime import linux
+from requisition.tree import migration, pins
 from requisition.tree.events import EventLog
 from requisition.tree.migration import Attempt, migrate
 from support.treelog import noon
@@ -156,6 +157,49 @@ def test_a_manifest_that_cannot_be_read_is_told_and_the_others_move(old):
         (".grex/workspace/a", "migrated"),
         (".grex/workspace/b", "migrated"),
     ]
+
+
+def whole(folder: Path) -> Old:
+    """A tree with something of everything."""
+    old = Old(folder)
+    old.pack(".", "root", {"libs/a": "a", "b": "b"})
+    for name in ("a", "deep"):
+        old.repository(f".grex/workspace/{name}")
+    old.pack(".grex/workspace/a", "a", {"inner/deep": "deep"})
+    old.repository("b")
+    old.lines(".grex/events.jsonl", *LOG)
+    old.lines(".grex/grex.lock.jsonl", row("a", "a"))
+    return old
+
+
+def test_cut_off_at_any_rename_the_next_migration_ends_it_and_nothing_is_lost(tmp_path, monkeypatch):
+    done = whole(tmp_path / "whole")
+    done.migrate()
+    real = linux.rename_noreplace
+    for position in range(12):
+        old = whole(tmp_path / str(position))
+        left = [position]
+
+        def dies(*words, left=left):
+            if left[0] == 0:
+                raise KeyboardInterrupt
+            left[0] -= 1
+            real(*words)
+            if left[0] == 0:
+                raise KeyboardInterrupt
+
+        monkeypatch.setattr(migration, "rename_noreplace", dies)
+        try:
+            old.migrate()
+        except KeyboardInterrupt:
+            monkeypatch.setattr(migration, "rename_noreplace", real)
+            assert {one.outcome for one in old.migrate()} <= {"migrated", "skipped: both present"}
+        else:
+            break
+        assert old.notes() == done.notes()
+        for file in ("plan.lock", ".plan/events.jsonl"):
+            assert (old.root / file).read_bytes() == (done.root / file).read_bytes()
+    assert 5 < position < 11
 
 
 def test_a_real_repository_is_whole_after_the_move(old):
