@@ -193,7 +193,8 @@ def test_cut_off_at_any_rename_the_next_migration_ends_it_and_nothing_is_lost(tm
             old.migrate()
         except KeyboardInterrupt:
             monkeypatch.setattr(migration, "rename_noreplace", real)
-            assert {one.outcome for one in old.migrate()} <= {"migrated", "skipped: both present"}
+            assert {one.outcome for one in old.migrate()} <= {"migrated"}
+            assert old.migrate() == []
         else:
             break
         assert old.notes() == done.notes()
@@ -253,7 +254,7 @@ def test_an_empty_log_of_ours_is_no_hindrance_and_one_with_events_is_never_mixed
     EventLog.open(str(old.root)).close()
     assert old.outcomes() == [(".grex/grex.jsonl", ".plan/events.jsonl", "migrated")]
     log = (old.root / ".plan/events.jsonl").read_bytes()
-    file = old.lines("grex.jsonl", *LOG)
+    file = old.lines("grex.jsonl", *LOG[:2])
     assert old.outcomes() == [("grex.jsonl", ".plan/events.jsonl", "skipped: both present")]
     assert (old.root / ".plan/events.jsonl").read_bytes() == log
     assert file.exists()

@@ -113,7 +113,7 @@ def _rename(source: str, target: str) -> None:
 def _tidy(root: str) -> None:
     """The old workspace goes when nothing but grex's lock is left in it."""
     folder = os.path.join(root, WORKSPACE)
-    with suppress(OSError):
+    with suppress(OSError):  # it is there no more, or holds what was told of above
         if os.listdir(folder) == [".grex.sync.lock"]:
             os.unlink(os.path.join(folder, ".grex.sync.lock"))
         os.rmdir(folder)
@@ -138,19 +138,21 @@ def _lock(root: str, places: tuple[Place, ...]) -> Iterator[Attempt]:
     path = os.path.join(root, lock.LOCK_NAME)
 
     def take_over(data: bytes) -> str | None:
-        if os.path.lexists(path):
-            return None
         pinned, lost = grexlog.pins(data, LOCK, places)
+        if os.path.lexists(path) and lock.read(path) != pinned:
+            return None
         text = lock.text_of(pinned)
         lock.parse(text, LOCK)
-        _publish(path, text)
+        if not os.path.lexists(path):
+            _publish(path, text)
         return f"no pin for {', '.join(lost)}" if lost else ""
 
     yield from _file(root, LOCK, lock.LOCK_NAME, take_over)
 
 
 def _file(root: str, name: str, target: str, take_over: Callable[[bytes], str | None]) -> Iterator[Attempt]:
-    """One file of grex, if it is there. `take_over` returns what to tell, None when there is one of ours."""
+    """One file of grex, if it is there. `take_over` returns what to tell, None when ours says something else; when it
+    says the same, a migration was cut off between the two steps."""
     source = os.path.join(root, name)
     try:
         with open(os.open(source, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
