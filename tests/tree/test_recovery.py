@@ -6,6 +6,8 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from requisition.schemas.treeevent import to_line
 from requisition.tree import installed, recovery
@@ -14,7 +16,7 @@ from requisition.tree.events import Completed, EventLog, Halted, Started, Sync, 
 from requisition.tree.installed import Installed
 from support.orders import OrderBuilder
 from support.process import request, run_runtime
-from support.treelog import AT, noon
+from support.treelog import AT, known_events, noon
 from support.trees import snapshot
 
 ME = Owner.this_process("plan sync")
@@ -165,6 +167,24 @@ def test_it_is_found_wherever_in_a_sync_the_kill_came(root):
         )
         assert all(answer.done for answer in recovery.mend(found, clock=noon))
         assert recovery.scan(str(folder), state_dir=str(root.state)) == []
+
+
+@given(said=st.lists(known_events(), max_size=20))
+@settings(max_examples=40, deadline=None)
+def test_whatever_a_log_tells_is_mended_at_once_and_not_found_again(tmp_path_factory, said):
+    root = tmp_path_factory.mktemp("tree")
+    with EventLog.open(str(root), noon) as log:
+        log.append_many(said)
+        before = log.fold()
+        found = recovery.scan(str(root), state_dir=str(root))
+        assert len(found) == len({(one.kind, one.path) for one in found}) == len(before.dangling) + before.cut_off
+        assert all(answer.done for answer in recovery.mend(found, clock=noon))
+        assert recovery.scan(str(root), state_dir=str(root)) == []
+        after = log.fold()
+    ended = {start.path for start in before.dangling}
+    assert {path: one for path, one in after.packages.items() if path not in ended} == {
+        path: one for path, one in before.packages.items() if path not in ended
+    }
 
 
 # files -------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import fcntl
 import hashlib
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from urllib.parse import quote
 
 import msgspec
@@ -89,11 +89,12 @@ def claim(root: str, path: str, owner: Owner, *, clock: Clock = local.now) -> It
     fd, before = _take(file, path)
     try:
         ours = Claim(path, owner, local.stamp(clock()))
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, msgspec.json.encode(ours), 0)
+        text = msgspec.json.encode(ours)
+        os.pwrite(fd, text, 0)
+        os.ftruncate(fd, len(text))  # not to nothing first: ext4 then writes it to disk when it is closed
         yield msgspec.structs.replace(ours, took_over=before)
     finally:
-        with suppress(FileNotFoundError):
+        if _is_at(fd, file):  # a person may have removed it, and someone else be there
             os.unlink(file)
         os.close(fd)
 

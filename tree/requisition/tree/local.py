@@ -2,6 +2,7 @@
 
 .plan/.gitignore        `*`
 .plan/events.jsonl      what happened (`events.py`)
+.plan/events.lock       held by who writes there
 .plan/installed.json    what is installed (`installed.py`)
 .plan/locks/            who works on which package (`claims.py`); `.walk`: who walks (`walk.py`)
 .plan/clones/           what is being cloned (`checkout.py`)
