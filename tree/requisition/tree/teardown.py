@@ -35,7 +35,7 @@ class Removal(Struct, frozen=True):
 
 def present(root: str, installed: Iterable[str]) -> dict[str, Member]:
     """The installed packages whose folders and manifests are still there. No git process, no remote."""
-    found = {}
+    found: dict[str, Member] = {}
     for path in sorted({ROOT, *installed}):
         folder = os.path.join(root, path) if path else root
         try:

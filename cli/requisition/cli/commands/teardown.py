@@ -79,7 +79,7 @@ def _away(output: Output, root: str, step: "Step", known: "dict[str, Member]", o
 
     with EventLog.open(root) as log:
         log.append_many(Started(path=path) for path in step.paths)
-        code, gone = (_own if step.own else _back)(output, root, step, known, options)
+        code, gone = _own(output, root, step, known, options) if step.own else _back(output, step, known, options)
         if gone:
             left = {path: one for path, one in installations.read(root).items() if path not in step.paths}
             installations.write(root, left)
@@ -121,9 +121,7 @@ def _own(
     return EXIT_CODES[result.status], result.status == "done"
 
 
-def _back(
-    output: Output, root: str, step: "Step", known: "dict[str, Member]", options: dict[str, Any]
-) -> tuple[int, bool]:
+def _back(output: Output, step: "Step", known: "dict[str, Member]", options: dict[str, Any]) -> tuple[int, bool]:
     """By what the runs that stand did of them, the newest first. What could not be taken back stays, and is named."""
     from requisition.tree.sync import on_this_machine, resolved_root
 
