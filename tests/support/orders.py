@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 from requisition.schemas import orderfile
-from requisition.schemas.document import Context, Input, Node, Order, Phase, Platform
+from requisition.schemas.document import Context, Input, Node, Order, Phase, Platform, TreeMember
 from requisition.schemas.version import TOOL
 
 
@@ -19,12 +19,20 @@ class OrderBuilder:
         self.serial = serial
         self.nodes: list[Node] = []
         self.phases: list[Phase] = []
+        self.members: list[TreeMember] = []
         self._inputs: dict[str, Input] = {}
         folder.mkdir(parents=True, exist_ok=True)
 
+    def member(self, path: str, needs=()) -> str:
+        """From here on phases and nodes are of a package of a tree; returns its path."""
+        self.package = path.replace("/", "-") or "top"
+        self.members.append(TreeMember(path, self.package, "0" * 64, needs=tuple(needs)))
+        return path
+
     def phase(self, name: str, **fields) -> str:
         """Declare a phase; returns its id."""
-        phase = Phase(f"{self.package}/{name}", name, **fields)
+        member = self.members[-1].path if self.members else ""
+        phase = Phase(f"{self.package}/{name}", name, member=member, **fields)
         if all(known.id != phase.id for known in self.phases):
             self.phases.append(phase)
         return phase.id
@@ -60,6 +68,7 @@ class OrderBuilder:
             "nodes": tuple(self.nodes),
             "inputs": tuple(self._inputs[name] for name in sorted(self._inputs)),
             "serial": self.serial,
+            "members": tuple(self.members),
         }
         return Order(**(document | fields))
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from requisition.compiler import manifest as manifests
 from requisition.compiler import settings
@@ -67,6 +68,14 @@ def open_nested(package: Package, nested: Nested, request: BuildRequest) -> Pack
     files = PackageFiles(folder, request.target)
     checkout = found.projects.checkout or (f"{package.checkout}/{path}" if package.checkout else "")
     return Package(folder, f"{package.prefix}{path}/", found, facts, files, "", checkout)
+
+
+def member_package(root: Package, path: str, folder: str, manifest: Manifest, request: BuildRequest) -> Package:
+    """A package of the tree below `root`, built with its defaults for root's target. Raises BadInput."""
+    asked = replace(request, target_root=root.facts.target_root)
+    facts = _facts(manifest, asked, (), (), {}, f"{folder}/{manifests.MANIFEST}")
+    checkout = manifest.projects.checkout or (f"{root.checkout}/{path}" if root.checkout else "")
+    return Package(folder, f"{path}/", manifest, facts, PackageFiles(folder, request.target), "", checkout)
 
 
 def kind_of(package: Package) -> Kind:

@@ -28,9 +28,12 @@ def run_command(
     timeout_ms: int,
     output_limit: int,
     cancelled: Callable[[], bool],
+    inherit: Sequence[int] = (),
 ) -> CommandResult:
     """Run to the end. Raises ActionError when it cannot start or takes too long, Cancelled when stopped;
-    in both cases the whole process group is killed. Output beyond the limit is read and dropped."""
+    in both cases the whole process group is killed. Output beyond the limit is read and dropped.
+
+    `inherit`: descriptors that the program holds open; a lock among them outlives us as long as it works on."""
     environment = BASE_ENVIRONMENT | {"HOME": os.environ.get("HOME", "/")} | dict(env)
     try:
         process = subprocess.Popen(
@@ -42,6 +45,7 @@ def run_command(
             stderr=subprocess.PIPE,
             start_new_session=True,
             umask=0o022,
+            pass_fds=inherit,
         )
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)

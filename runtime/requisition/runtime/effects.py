@@ -1,7 +1,7 @@
 """Effects of nodes: each journaled before it is made, finished, taken back when a try fails."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from msgspec import Struct
@@ -138,13 +138,17 @@ class Effects:
 
     def end_phase(self, phase: Phase) -> None:
         """A forward phase is over: what it did is on the disk, and the journal says so."""
-        if self._dirty:
-            self._host.sync()
-            self._dirty = False
-            with self._lock:
-                self._journal.commit([PhaseEnded(phase.id, ())])
+        self.end_phases([phase])
         if phase.compensate:
             self.stack.push(PhaseMark(phase.id, phase.compensate))
+
+    def end_phases(self, phases: Sequence[Phase]) -> None:
+        """The same for several at once, whose compensations are on the stack already."""
+        with self._lock:
+            if self._dirty and phases:
+                self._host.sync()
+                self._dirty = False
+                self._journal.commit([PhaseEnded(phase.id, ()) for phase in phases])
 
     # failure and taking back ---------------------------------------------------------------------
 
@@ -171,6 +175,24 @@ class Effects:
     def take_back_scope(self, mark: int, scope: Scope, host: RealHost) -> None:
         """Undo everything that a failed gather iteration did."""
         self._take_back(mark, host, lambda intent: intent.scope[: len(scope)] == scope)
+
+    def take_back_phases(self, phases: set[int], host: RealHost, compensate: Callable[[str], None]) -> None:
+        """Undo everything that some phases did, and compensate those that were completed."""
+        order, bound = self.graph.order, self.graph.bound
+
+        def unlocked(phase: str) -> None:
+            self._lock.release()  # it does nodes itself, on threads of its own maybe
+            try:
+                compensate(phase)
+            finally:
+                self._lock.acquire()
+
+        with self._lock:
+            names = {order.phases[index].id for index in phases}
+            part = self.stack.part(0, lambda intent: bound[intent.node].phase in phases, names)
+            Unwinder(self.graph, host, self._journal, self.ledger, part, compensate=unlocked).unwind()
+            self.stack.undone |= part.undone
+            self.stack.compensated |= part.compensated
 
     def _take_back(self, mark: int, host: RealHost, chosen: Callable[[Intent], bool], told: Told | None = None) -> None:
         with self._lock:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
+import msgspec
 from msgspec import Struct
 
 from requisition.runtime.effects import NodeFailed
@@ -27,6 +28,8 @@ class Ending(Struct, frozen=True):
     outcome: Outcome
     message: str = ""
     diagnostics: tuple[Diagnostic, ...] = ()
+    partial: bool = False
+    """Some packages of a tree failed, and were taken back by themselves."""
 
     @property
     def good(self) -> bool:
@@ -51,7 +54,7 @@ def execute(
         run.values,
         run.ledger,
         run.stack,
-        rules,
+        msgspec.structs.replace(rules, keep_failed=keep_failed),
         flow=run_flow,
         cancelled=run.watch.cancelled,
         prospects=prospects,
@@ -62,6 +65,8 @@ def execute(
     if ending.good:
         _mark_unreached(run)
         return conclude(run, "executed", ending)
+    if ending.partial:
+        return conclude(run, "executed" if run.stack.stands() else "rolled_back", ending)
     if keep_failed:
         return conclude(run, "failed", ending)
     clean = take_all_back(run, host, ending.message, executor)
@@ -71,7 +76,9 @@ def execute(
 def _walk(executor: Executor, leave: Callable[[], bool]) -> Ending:
     """Raises Interrupted when the run is to be left to its journal."""
     try:
-        executor.run()
+        failed = executor.run()
+        if failed:
+            return Ending("error", failed[0].what, failed, partial=True)
     except Stopped as stop:
         if stop.outcome == "complete":
             return Ending("complete", str(stop))

@@ -27,7 +27,7 @@ from requisition.runtime.preflight import Prospect
 from requisition.runtime.prepare import AT_THE_START, Preparer, Progress
 from requisition.runtime.unwind import RecoveryStack
 from requisition.runtime.values import Unresolved, Values
-from requisition.schemas.diagnostic import BadInput
+from requisition.schemas.diagnostic import BadInput, Diagnostic
 from requisition.schemas.document import ConflictPolicy, Phase, Retry
 from requisition.schemas.receipt import Attempt
 from requisition.stdlib.action import ActionError, Cancelled, Raced
@@ -53,6 +53,7 @@ class Rules(Struct, frozen=True):
     on_conflict: ConflictPolicy = "stop"
     jobs: int = 4
     group: int = GROUP
+    keep_failed: bool = False
 
 
 class Executor:
@@ -92,12 +93,28 @@ class Executor:
 
     # phases --------------------------------------------------------------------------------------
 
-    def run(self) -> None:
-        """All forward phases. Raises NodeFailed, Cancelled, Stopped, or OSError from journal and disk."""
+    def run(self) -> tuple[Diagnostic, ...]:
+        """All forward phases; of a tree, what became of packages that failed. Raises NodeFailed, Cancelled, Stopped, or
+        OSError from journal and disk."""
+        if self.graph.order.members:
+            from requisition.runtime.members import run_members
+
+            return run_members(self)
         for index, phase in enumerate(self.graph.order.phases):
             if phase.kind == "forward":
                 self.run_phase(index, (), self.host)
                 self.effects.end_phase(phase)
+        return ()
+
+    def take_back_member(self, member: str, host: RealHost) -> None:
+        """Undo everything that a package of a tree did, and compensate its completed phases."""
+        phases = self.graph.order.phases
+        mine = {index for index, phase in enumerate(phases) if phase.member == member}
+
+        def compensate(phase: str) -> None:
+            self.run_phase(self.graph.phases[phase], (), host)
+
+        self.effects.take_back_phases(mine, host, compensate)
 
     def run_phase(self, index: int, scope: Scope, host: RealHost) -> None:
         """One phase to its end, tried as often as its retry policy says."""

@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from requisition.runtime.families import judge
 from requisition.runtime.flowslots import objection
+from requisition.runtime.memberships import check_members
 from requisition.runtime.registry import Registry
 from requisition.schemas.diagnostic import BadInput, Diagnostic
 from requisition.schemas.document import Node, Order, Phase
@@ -89,6 +90,7 @@ def hydrate(order: Order, registry: Registry) -> Hydrated:
         raise BadInput(findings)
     waits, then = _arrows(order, bound, by_id)
     _check_phases(order, phases, bound)
+    check_members(order)
     gathers, last = _flow_bodies(bound, phases, members)
     consumed = frozenset(ref for one in bound for ref in one.refs) | last
     _spread_secrets(bound, phases, members)

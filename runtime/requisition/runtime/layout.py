@@ -63,10 +63,15 @@ class StateDir:
 
     def root(self, target_root: str) -> str:
         """Directory of what is known of a target root, made when missing."""
-        digest = hashlib.sha256(os.fsencode(os.path.realpath(target_root))).hexdigest()[:16]
-        path = f"{self.path}/roots/{digest}"
+        path = root_directory(self.path, target_root)
         os.makedirs(path, mode=0o700, exist_ok=True)
         return path
+
+
+def root_directory(state_dir: str, target_root: str) -> str:
+    """Where in a state directory it lies; it may not be there."""
+    digest = hashlib.sha256(os.fsencode(os.path.realpath(target_root))).hexdigest()[:16]
+    return f"{state_dir}/roots/{digest}"
 
 
 def new_run_id(now: datetime) -> str:

@@ -12,6 +12,7 @@ from msgspec import Struct
 from requisition.runtime.layout import write_durably
 from requisition.schemas import canonical, envelope, orderfile
 from requisition.schemas.diagnostic import BadInput
+from requisition.schemas.document import TreeMember
 from requisition.schemas.envelope import Signature
 from requisition.schemas.keys import from_raw_ed25519
 from requisition.schemas.receipt import NodeRun, Receipt
@@ -49,6 +50,7 @@ class TracedOrder(Struct, frozen=True):
 
     context: TracedContext
     nodes: tuple[TracedNode, ...] = ()
+    members: tuple[TreeMember, ...] = ()
 
 
 class Trace(Struct, frozen=True):

@@ -7,6 +7,7 @@ from msgspec import Struct
 from requisition.runtime.hydrate import Hydrated
 from requisition.runtime.journal import (
     Begun,
+    Compensated,
     Ended,
     Finished,
     Intent,
@@ -39,11 +40,20 @@ class Replay(Struct):
         """Whether it is unknown if an intent's effect was made."""
         return (intent.node, intent.scope) not in self.finished
 
+    def taken_back(self) -> set[tuple[int, Scope]]:
+        """Nodes whose last effect was undone: a package of a tree that failed, say."""
+        last: dict[tuple[int, Scope], bool] = {}
+        for entry, position in zip(self.stack.entries, self.stack.positions, strict=True):
+            if isinstance(entry, Intent):
+                last[entry.node, entry.scope] = position in self.stack.undone
+        return {key for key, undone in last.items() if undone}
+
     def node_runs(self) -> dict[tuple[int, Scope], NodeRun]:
         """Records of the nodes that the earlier part of the run did."""
         runs: dict[tuple[int, Scope], NodeRun] = {}
+        undone = self.taken_back()
         for entry in self.stack.entries:
-            if isinstance(entry, Intent) and (entry.node, entry.scope) in self.finished:
+            if isinstance(entry, Intent) and (entry.node, entry.scope) in self.finished.keys() - undone:
                 key = (entry.node, entry.scope)
                 left = tuple(c.expect for c in entry.files)
                 before = runs[key].left if key in runs else self.finished[key].left
@@ -70,9 +80,10 @@ def replay(records: list[Record], graph: Hydrated, where: str) -> Replay:
             settled.add(record.phase)
             if compensates.get(record.phase):
                 found.stack.push(PhaseMark(record.phase, compensates[record.phase]))
-        elif isinstance(record, Undone):
-            if record.status != "failed":  # what could not be taken back then is tried again
-                found.stack.undone.add(record.intent)
+        elif isinstance(record, Compensated) and record.status == "done":
+            found.stack.compensated.add(record.phase)
+        elif isinstance(record, Undone) and record.status != "failed":  # what failed then is tried again
+            found.stack.undone.add(record.intent)
         elif isinstance(record, Unwinding):
             found.unwinding = record.why
         elif isinstance(record, Resumed):

@@ -6,7 +6,7 @@ receipts (`fold`), which alone are the truth.
 """
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 
 import msgspec
 from msgspec import Struct
@@ -122,7 +122,7 @@ def advance(
     now = time.time_ns() if now_ns is None else now_ns
     updated = dict(entries)
     changed = False
-    package, nodes = receipt.order.context.package, receipt.order.nodes
+    whole, nodes, tree = receipt.order.context.package, receipt.order.nodes, receipt.order.members
     for run in receipt.nodes:
         if run.status not in ("done", "unchanged"):
             continue
@@ -139,6 +139,7 @@ def advance(
                 updated[path] = msgspec.structs.replace(before, signature=signature)
             else:
                 node = nodes[run.node]
+                package = node.id.partition("/")[0] if tree else whole
                 updated[path] = Entry(signature, left, node.id, package, receipt.run_id, node.action)
             changed = True
     return updated if changed else None
@@ -148,7 +149,8 @@ def fold(receipts: Iterable[Trace]) -> dict[str, Entry]:
     """Entries from nothing but receipts, oldest first; those of runs that were rolled back are not given."""
     entries: dict[str, Entry] = {}
     for receipt in receipts:
-        entries = advance(entries, receipt, {}) or entries
+        updated = advance(entries, receipt, {})
+        entries = entries if updated is None else updated
     return entries
 
 
@@ -163,6 +165,21 @@ def without_run(view: RootState, run_id: str, touched: Iterable[str], others: It
         else:
             entries.pop(path, None)
     return entries
+
+
+def without_paths(
+    entries: Mapping[str, Entry], run_id: str, nodes: Container[str], touched: Iterable[str], others: Iterable[Trace]
+) -> dict[str, Entry]:
+    """Entries after some nodes of a run were taken back: their paths, and what else they left, are again what the
+    other receipts say of them."""
+    gone = {path for path, entry in entries.items() if entry.run_id == run_id and entry.node in nodes}
+    earlier = fold(others)
+    left = dict(entries)
+    for path in {*touched, *gone}:
+        left.pop(path, None)
+        if path in earlier:
+            left[path] = earlier[path]
+    return left
 
 
 def _settled(known: Known | None, now: int) -> Signature:

@@ -4,7 +4,7 @@ The recovery stack holds an `Intent` for every node that was about to have an ef
 every completed phase that has a compensation. A failed undo is recorded and the unwind goes on.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from typing import Any, Literal
 
 from msgspec import Struct
@@ -33,7 +33,8 @@ class PhaseMark(Struct, frozen=True):
 class RecoveryStack:
     """Everything to take back, oldest first. Intents keep their position, by which `Undone` names them.
 
-    `begun` holds the positions whose effect was started: the others need no undo.
+    `begun` holds the positions whose effect was started: the others need no undo. `compensated` are phases whose
+    compensation was run.
     """
 
     def __init__(self) -> None:
@@ -42,6 +43,7 @@ class RecoveryStack:
         self.intents = 0
         self.begun: set[int] = set()
         self.undone: set[int] = set()
+        self.compensated: set[str] = set()
 
     def push(self, entry: Intent | PhaseMark) -> int:
         """Add; returns the position among intents (or −1 for a mark)."""
@@ -53,19 +55,28 @@ class RecoveryStack:
         self.positions.append(position)
         return position
 
+    def stands(self) -> bool:
+        """Whether anything that was begun was not taken back."""
+        return bool(self.begun - self.undone)
+
     def paths(self) -> Iterator[str]:
         """Every path that an intent names."""
         for entry in self.entries:
             if isinstance(entry, Intent):
                 yield from entry.paths()
 
-    def part(self, mark: int, chosen: Callable[[Intent], bool]) -> "RecoveryStack":
-        """A stack of those begun intents above `mark` that are chosen and still to be taken back; they
-        keep their positions."""
+    def part(
+        self, mark: int, chosen: Callable[[Intent], bool], phases: Container[str] = frozenset()
+    ) -> "RecoveryStack":
+        """A stack of those begun intents above `mark` that are chosen and still to be taken back, and of the marks of
+        some phases; they keep their positions."""
         part = RecoveryStack()
         for entry, position in zip(self.entries[mark:], self.positions[mark:], strict=True):
-            pending = position in self.begun and position not in self.undone
-            if isinstance(entry, Intent) and pending and chosen(entry):
+            if isinstance(entry, PhaseMark):
+                if entry.phase in phases and entry.phase not in self.compensated:
+                    part.entries.append(entry)
+                    part.positions.append(position)
+            elif position in self.begun and position not in self.undone and chosen(entry):
                 part.entries.append(entry)
                 part.positions.append(position)
                 part.begun.add(position)
@@ -132,7 +143,8 @@ class Unwinder:
                 if part:
                     yield part
                     part = []
-                yield entry
+                if entry.phase not in stack.compensated:
+                    yield entry
             elif position not in stack.undone and position in stack.begun:
                 if part and not self._goes_with(part[0][0], entry):
                     yield part
@@ -219,6 +231,8 @@ class Unwinder:
             )
         self._ledger.rollback.append(RollbackEntry("compensation", mark.compensate, status, (), message))
         self._ledger.event("rollback", phase=mark.compensate, status=status, text=message or "compensated")
+        if status == "done":
+            self._stack.compensated.add(mark.phase)
         self._record(Compensated(mark.phase, status))
         return status == "done"
 

@@ -89,6 +89,7 @@ class Phase(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True)
 
     `id` is `<package>/<phase>` and, for bodies, `<package>/<phase>/<flow node's name>`.
     `compensate` names a phase of kind `compensation`, run when a completed phase is unwound.
+    `member` is the path of the package in a tree that it belongs to.
     """
 
     id: str
@@ -96,6 +97,7 @@ class Phase(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True)
     kind: PhaseKind = "forward"
     retry: Retry | None = None
     compensate: str = ""
+    member: str = ""
 
 
 class Node(Struct, frozen=True, gc=False, forbid_unknown_fields=True, omit_defaults=True):
@@ -141,8 +143,21 @@ class Secret(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True
     doc: str = ""
 
 
+class TreeMember(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A package of a tree that the order installs: where it lies below the root, what is checked out there, the
+    digest of all that it was built from, and the paths of the members that must be there before it."""
+
+    path: str
+    name: str
+    digest: str
+    url: str = ""
+    commit: str = ""
+    needs: tuple[str, ...] = ()
+
+
 class Order(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A purchase order: a graph before its run. Phases run in the order they are listed.
+    """A purchase order: a graph before its run. Phases run in the order they are listed; those of `members` that
+    do not need each other run side by side, and one that fails takes down only those that need it.
 
     `name` is the basename that goes into the checksum, so that a renamed file still verifies.
     `serial` only grows for a package; `expires` is RFC 3339 UTC; `min_runtime` a tool version.
@@ -161,3 +176,4 @@ class Order(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True)
     serial: int = 0
     expires: str = ""
     min_runtime: str = ""
+    members: tuple[TreeMember, ...] = ()

@@ -10,10 +10,11 @@ import msgspec
 
 from requisition.schemas.document import Order
 from requisition.schemas.receipt import Receipt
+from requisition.schemas.treeevent import Known
 from requisition.schemas.trustfile import TrustFile
 
 FOLDER = os.path.join(os.path.dirname(__file__), "json")
-TYPES: dict[str, type[Any]] = {"order": Order, "receipt": Receipt, "trust": TrustFile}
+TYPES: dict[str, Any] = {"order": Order, "receipt": Receipt, "tree-event": Known, "trust": TrustFile}
 
 
 def schema(name: str) -> bytes:

@@ -28,7 +28,7 @@ _ORDER = """
     path sha256 size mode needs retry on_conflict elevate project layer location annotations max_attempts
 """.split()  # noqa: SIM905  (a list of words reads better so)
 _RANK = {name: rank for rank, name in enumerate(_ORDER)}
-_LATE = ("phases", "nodes", "inputs", "collisions", "secrets", "order", "rollback", "summary")
+_LATE = ("members", "phases", "nodes", "inputs", "collisions", "secrets", "order", "rollback", "summary")
 _PLAIN = re.compile(r"[A-Za-z_/.$][A-Za-z0-9_/.$@+%=~-]*(?::[A-Za-z0-9_/.$@+%=~-]+)*\Z")
 _WORDS = frozenset({"true", "false", "null", "yes", "no", "on", "off", "y", "n", "~"})
 _LINE = 100

@@ -69,7 +69,7 @@ def schema(output: Output, /, name: str) -> None:
     """Print a JSON Schema; without a NAME, list them.
 
     `order`, `receipt` and `trust` are documents, `package` is package.yaml; `event` and `result` are the lines of
-    `plan apply --json`.
+    `plan apply --json`, `tree-event` those of `.plan/events.jsonl`.
     """
     from requisition.compiler import manifest_schema
     from requisition.schemas import jsonschema

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from requisition.stdlib.action import ActionError
 from requisition.stdlib.host import CommandResult, Host
 
-_SAFE = {
+SAFE_SETTINGS = {
     "core.hooksPath": "/dev/null",
     "core.fsmonitor": "false",
     "core.askPass": "",
@@ -24,7 +24,7 @@ _SAFE = {
     "fetch.recurseSubmodules": "false",
     "advice.detachedHead": "false",
 }
-_ENVIRONMENT = {
+ENVIRONMENT = {
     "GIT_CONFIG_NOSYSTEM": "1",
     "GIT_CONFIG_GLOBAL": "/dev/null",
     "GIT_ATTR_NOSYSTEM": "1",
@@ -104,7 +104,7 @@ class Repository:
         self._timeout = timeout
         self._real = host.real_path(path)
         self._environment = {
-            **_ENVIRONMENT,
+            **ENVIRONMENT,
             "GIT_ALLOW_PROTOCOL": source.protocols if source else "",
             "GIT_CEILING_DIRECTORIES": self._real.rstrip("/").rpartition("/")[0] or "/",
         }
@@ -118,25 +118,25 @@ class Repository:
         done = self.host.ask(
             self._command(words), env=self._environment, stdin=stdin, timeout_ms=self._timeout or 86_400_000
         )
-        return _checked(done, words, ok)
+        return checked(done, words, ok)
 
     def run(self, *words: str, settings: Iterable[str] = (), env: dict[str, str] | None = None) -> CommandResult:
         """Run git to change something. Raises ActionError with git's own words."""
         done = self.host.run(
             self._command(words, settings), env={**self._environment, **(env or {})}, timeout_ms=self._timeout
         )
-        return _checked(done, words, (0,))
+        return checked(done, words, (0,))
 
     def clone(self, url: str, branch: str) -> None:
         """Make the repository, its work tree still empty."""
         chosen = ["--branch", branch] if branch else []
         words = ["clone", "--quiet", "--no-checkout", "--no-local", "--template=", "--origin=origin", *chosen]
         done = self.host.run(
-            ["git", *_settings(()), *words, "--", url, self._real],
+            ["git", *settings_of(()), *words, "--", url, self._real],
             env=self._environment,
             timeout_ms=self._timeout,
         )
-        _checked(done, words, (0,))
+        checked(done, words, (0,))
 
     def head(self, *, submodules: bool = False, untracked: bool = False) -> Head:
         """Where it stands, by one `git status`."""
@@ -195,18 +195,20 @@ class Repository:
         self.run("submodule", "--quiet", "update", "--init", "--recursive", "--checkout")
 
     def _command(self, words: Iterable[str], settings: Iterable[str] = ()) -> list[str]:
-        return ["git", "-C", self._real, *_settings(settings), *words]
+        return ["git", "-C", self._real, *settings_of(settings), *words]
 
 
 _FIELDS = {"1": 8, "2": 9, "u": 10, "?": 1, "!": 1}
 
 
-def _settings(more: Iterable[str]) -> list[str]:
-    pairs = [*(f"{key}={value}" for key, value in _SAFE.items()), *more]
+def settings_of(more: Iterable[str]) -> list[str]:
+    """Words of a git command: the safe settings, and more, each as `key=value`."""
+    pairs = [*(f"{key}={value}" for key, value in SAFE_SETTINGS.items()), *more]
     return [word for pair in pairs for word in ("-c", pair)]
 
 
-def _checked(done: CommandResult, words: Iterable[str], ok: Iterable[int]) -> CommandResult:
+def checked(done: CommandResult, words: Iterable[str], ok: Iterable[int]) -> CommandResult:
+    """What git answered. Raises ActionError with git's own words for a status that is not in `ok`."""
     if done.status in ok:
         return done
     text = done.stderr.decode("utf-8", "replace").strip()[-_SHOWN:] or f"it ended with status {done.status}"

@@ -6,11 +6,13 @@ import base64
 import os
 import re
 import tempfile
+from collections.abc import Iterable
+from typing import Protocol
 
 from msgspec import Struct
 
 from requisition.stdlib.action import ActionError
-from requisition.stdlib.host import Host
+from requisition.stdlib.host import CommandResult
 from requisition.stdlib.providers.git_repository import Repository, check_commit, check_ref
 
 _ARMOUR = re.compile(rb"-----BEGIN PGP PUBLIC KEY BLOCK-----(\n.*?)\n-----END PGP PUBLIC KEY BLOCK-----", re.DOTALL)
@@ -75,12 +77,34 @@ def check_belongs(repository: Repository, ask: Wanted, commit: str) -> None:
 
 def check_signature(repository: Repository, ask: Wanted, commit: str) -> None:
     """Raises ActionError unless one of the given keys signed the commit, or the tag that names it."""
-    if not ask.signed:
-        return
-    host = repository.host
-    with tempfile.TemporaryDirectory(dir=host.scratch()) as folder:
+    if ask.signed:
+        host = repository.host
+        signers, keys = (host.input(one) if one else b"" for one in (ask.signers, ask.keys))
+        judge(repository, commit, ask.ref if ask.tag else "", signers, keys, host.scratch())
+
+
+class Judged(Protocol):
+    """A repository, as far as signatures are concerned."""
+
+    def ask(self, *words: str) -> CommandResult:
+        """Run git to look."""
+        ...
+
+    def run(self, *words: str, settings: Iterable[str] = (), env: dict[str, str] | None = None) -> CommandResult:
+        """Run git with more settings."""
+        ...
+
+    def object_of(self, name: str) -> str:
+        """The object that a full name stands for; "" for none."""
+        ...
+
+
+def judge(repository: Judged, commit: str, tag: str, signers: bytes, keys: bytes, scratch: str) -> None:
+    """Raises ActionError unless one of the keys signed the commit, or the tag when one is given. `signers`: lines of
+    ssh-keygen(1) ALLOWED SIGNERS; `keys`: OpenPGP public keys; `scratch`: a folder for them meanwhile."""
+    with tempfile.TemporaryDirectory(dir=scratch) as folder:
         settings = [
-            f"gpg.ssh.allowedSignersFile={_signers(host, ask.signers, folder)}",
+            f"gpg.ssh.allowedSignersFile={_signers(signers, folder)}",
             "gpg.ssh.revocationFile=",
             "gpg.ssh.program=ssh-keygen",
             "gpg.program=gpg",
@@ -88,19 +112,19 @@ def check_signature(repository: Repository, ask: Wanted, commit: str) -> None:
             "gpg.x509.program=false",
             "gpg.minTrustLevel=fully",
         ]
-        env = {"GNUPGHOME": _keyring(host, ask.keys, folder)}
-        verb, name = ("verify-tag", _tag_object(repository, ask.ref)) if ask.tag else ("verify-commit", commit)
+        env = {"GNUPGHOME": _keyring(keys, folder)}
+        verb, name = ("verify-tag", _tag_object(repository, tag)) if tag else ("verify-commit", commit)
         try:
             repository.run(verb, "--raw", name, settings=settings, env=env)
         except ActionError as error:
-            what = f"the tag {ask.ref}" if ask.tag else f"the commit {commit[:12]}"
+            what = f"the tag {tag}" if tag else f"the commit {commit[:12]}"
             raise ActionError(
                 f"{what} is not signed by one of the given keys",
                 "find out who made it; where the key is right, add it to the package",
             ) from error
 
 
-def _tag_object(repository: Repository, ref: str) -> str:
+def _tag_object(repository: Judged, ref: str) -> str:
     """The signed object itself, whose own name must be the one asked for: a signed v1 is no v2."""
     found = repository.object_of(f"refs/tags/{ref}")
     kind = repository.ask("cat-file", "-t", found).stdout.strip()
@@ -112,29 +136,29 @@ def _tag_object(repository: Repository, ref: str) -> str:
     return found
 
 
-def _signers(host: Host, source: str, folder: str) -> str:
-    if not source:
+def _signers(lines: bytes, folder: str) -> str:
+    if not lines:
         return "/dev/null"
     path = f"{folder}/allowed_signers"
     with open(path, "wb") as file:
-        file.write(host.input(source))
+        file.write(lines)
     return path
 
 
-def _keyring(host: Host, source: str, folder: str) -> str:
+def _keyring(keys: bytes, folder: str) -> str:
     """A GnuPG home of its own, holding nothing but the given keys, which count without more ado. They are put
     there and not imported, because importing wants an agent, whose socket wants a short path."""
     home = f"{folder}/gnupg"
     os.mkdir(home, 0o700)
     with open(f"{home}/gpg.conf", "w", encoding="ascii") as file:
         file.write("batch\nno-autostart\nno-auto-key-retrieve\ntrust-model always\n")
-    if source:
+    if keys:
         with open(f"{home}/pubring.gpg", "wb") as ring:
-            ring.write(_packets(host.input(source), source))
+            ring.write(_packets(keys))
     return home
 
 
-def _packets(keys: bytes, source: str) -> bytes:
+def _packets(keys: bytes) -> bytes:
     """OpenPGP packets of a file, out of their ASCII armour (RFC 9580 §6.2)."""
     if keys[:1] and keys[0] & 0x80:
         return keys
@@ -146,5 +170,5 @@ def _packets(keys: bytes, source: str) -> bytes:
     except ValueError:
         found.clear()
     if not any(found):
-        raise ActionError(f"{source} holds no OpenPGP public key", "gpg --export --armor KEY makes one")
+        raise ActionError("the file of OpenPGP keys holds no OpenPGP public key", "gpg --export --armor KEY makes one")
     return b"".join(found)
