@@ -113,7 +113,10 @@ def alone(root: str, what: str) -> Iterator[None]:
 def _mend(output: Output, root: str) -> None:
     """What an earlier sync left, before anything is begun."""
     from requisition.tree import recovery
+    from requisition.tree.migration import migrate
 
+    for attempt in migrate(root):
+        output.say(f"  {attempt.source}: {attempt.outcome}" + (f", {attempt.why}" if attempt.why else ""))
     found = recovery.scan(root, state_dir=output.state_dir)
     for one in recovery.mend(found):
         if output.as_json:
@@ -173,7 +176,8 @@ def _choose(output: Output, root: str, walked: "Walked", request: "BuildRequest"
 
     before = installed.read(root)
     stands = {info.run_id for info in all_runs(output, None) if info.state == "executed"} if before else set()
-    drifted = _drifted(output, on_this_machine(request.target_root or "")) if before and not options["force"] else set()
+    looked = before and not options["force"]
+    drifted = drifted_packages(output, on_this_machine(request.target_root or "")) if looked else set()
     known = records(walked.tree, request)
     gone = sorted(before.keys() - known.keys())
     for path in gone:
@@ -181,7 +185,7 @@ def _choose(output: Output, root: str, walked: "Walked", request: "BuildRequest"
     return choose(walked.tree, known, before, stands, drifted, only=options["only"], force=options["force"])
 
 
-def _drifted(output: Output, target: str) -> set[str]:
+def drifted_packages(output: Output, target: str) -> set[str]:
     """Names of packages of which something is not as it was left."""
     found: set[str] = set()
 
