@@ -1,10 +1,10 @@
 """The walk: every package of a tree brought to its pinned commit, its manifest read, its children likewise.
 
 A package that stands at its pin is read from its files alone; the others are brought there by `jobs` threads, each a
-chain of git processes. A package is walked on from as soon as it is there. Each path is a checkout of its own: the
-same address at two paths is two checkouts of one cached repository, while a path that two packages name, at the same
-address, is one member that both need. Nothing that a person did is touched, nothing is deleted; what could not be had
-is told of all together.
+chain of git processes. A package is walked on from as soon as it is there. Each path is a checkout of its own, also
+where two have the same address (`order.py` knows those); paths below a package are that package's to name, so that no
+path is named twice. Nothing that a person did is touched, nothing is deleted; what could not be had is told of all
+together.
 """
 
 import contextlib
@@ -94,7 +94,7 @@ def _alone(root: str, options: WalkOptions, control: Control) -> Iterator[tuple[
         yield ()
         return
     try:
-        with held(f"{kept_folder(root)}/walk.lock", f"the tree {root}", _patience(control)) as fd:
+        with held(f"{kept_folder(root, 'locks')}/.walk", f"the tree {root}", _patience(control)) as fd:
             yield (fd,)
     except ActionError as error:
         raise Conflicted.of(str(error), where=root, next=error.hint) from error
@@ -118,7 +118,6 @@ class _Walk:
         self._say = say
         self._members: dict[str, Member] = {}
         self._children: dict[str, list[str]] = {}
-        self._shared: list[Entry] = []
         self._pins: dict[str, Pin] = {}
         self._problems: list[Diagnostic] = []
         self._named: set[str] = set()
@@ -145,14 +144,11 @@ class _Walk:
     def _arrive(self, member: Member, text: bytes, pool: ThreadPoolExecutor) -> None:
         """A package is there: go on to its children."""
         self._members[member.path] = member
-        found, wrong = entries(member.manifest, text, member.folder, member.path)
+        found, wrong = entries(member, text)
         self._problems += wrong
         self._children[member.path] = [entry.path for entry in found]
         for entry in found:
-            if entry.within:
-                self._shared.append(entry)
-            else:
-                self._visit(entry, member, pool)
+            self._visit(entry, member, pool)
 
     def _visit(self, entry: Entry, parent: Member, pool: ThreadPoolExecutor) -> None:
         """Take a child as it stands, or have it brought."""
@@ -256,13 +252,6 @@ class _Walk:
         self._problems.append(found)
 
     def _result(self) -> Walked:
-        for entry in self._shared:
-            if entry.within not in self._members:
-                continue  # what is wrong was told of that one
-            member = self._members.get(entry.path)
-            if member is None or _same(member.url) != _same(entry.url) or not self._agrees(entry):
-                what = f"it lies in {entry.within}, a package of its own, which does not have it there"
-                self._problem(entry, what, "move it, or make it the same child of both")
         self._problems += self._unknown_names()
         ordered = tuple(self._members[path] for path in self._post_order())
         held_back = any(one.severity == "error" for one in self._problems)
@@ -281,25 +270,15 @@ class _Walk:
             found.append(Diagnostic(what=what, why="only its manifest says its name", next="name it by its path"))
         return found
 
-    def _agrees(self, entry: Entry) -> bool:
-        pin = self._pins.get(entry.path)
-        if pin is None:
-            return False
-        if entry.wanted.versions:
-            return within(pin.ref, entry.wanted.versions)
-        return entry.wanted.ref in (pin.ref, pin.commit)
-
     def _post_order(self) -> list[str]:
         """Children before their parents, as the manifests list them."""
         order: list[str] = []
-        seen: set[str] = set()
         stack = [(ROOT, False)]
         while stack:
             path, done = stack.pop()
             if done:
                 order.append(path)
-            elif path in self._members and path not in seen:
-                seen.add(path)
+            elif path in self._members:
                 stack.append((path, True))
                 stack += [(child, False) for child in reversed(self._children[path])]
         return order
