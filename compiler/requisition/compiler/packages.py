@@ -95,7 +95,8 @@ def kind_of(package: Package) -> Kind:
         return manifest.type
     if manifest.actions is not None:
         return "declarative"
-    return "scripted" if script or not (manifest.children or manifest.teardown is not None) else "meta"
+    alone = not manifest.children and not manifest.depends_on and manifest.teardown is None
+    return "scripted" if script or alone else "meta"
 
 
 def _files(folder: str, request: BuildRequest, script: str) -> PackageFiles:

@@ -12,6 +12,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from requisition.compiler.forest import Planted
+from requisition.compiler.manifest import Manifest
 from requisition.compiler.request import BuildRequest
 from requisition.schemas.diagnostic import BadInput, Diagnostic
 from requisition.schemas.document import TreeMember
@@ -177,11 +178,10 @@ def updated(
     return found
 
 
-def resolved_root(tree: Tree, asked: str | None) -> str:
+def resolved_root(manifest: Manifest, asked: str | None) -> str:
     """The target root of the whole tree: what was asked for, else what the root's package says."""
     if asked is not None:
         return asked
-    manifest = tree.member("").manifest
     if manifest.target_root is not None:
         return manifest.target_root
     return "~" if manifest.scope == "home" else "/"

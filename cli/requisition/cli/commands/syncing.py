@@ -72,7 +72,7 @@ def sync(output: Output, /, folder: str, **options: Any) -> int:
     with ExitStack() as resources:
         scratch = resources.enter_context(tempfile.TemporaryDirectory(prefix="plan-sync-"))
         if not options["dry_run"]:
-            resources.enter_context(_alone(root))
+            resources.enter_context(alone(root, "plan sync"))
             _mend(output, root)
         walked = _walk(output, root, options, scratch)
         request = _whole(root, walked, options)
@@ -102,11 +102,11 @@ def _packages(paths: tuple[str, ...]) -> str:
 
 
 @contextmanager
-def _alone(root: str) -> Iterator[None]:
+def alone(root: str, what: str) -> Iterator[None]:
     """One sync or teardown of a tree at a time."""
     from requisition.tree.claims import Owner, claim
 
-    with claim(root, "", Owner.this_process("plan sync")):
+    with claim(root, "", Owner.this_process(what)):
         yield
 
 
@@ -162,7 +162,9 @@ def _whole(root: str, walked: "Walked", options: dict[str, Any]) -> "BuildReques
     from requisition.tree.sync import resolved_root
 
     request: BuildRequest = build_request(root, options)
-    return msgspec.structs.replace(request, target_root=resolved_root(walked.tree, request.target_root), checkout=root)
+    return msgspec.structs.replace(
+        request, target_root=resolved_root(walked.tree.member("").manifest, request.target_root), checkout=root
+    )
 
 
 def _choose(output: Output, root: str, walked: "Walked", request: "BuildRequest", options: dict[str, Any]) -> "Choice":
@@ -209,12 +211,12 @@ def _build(
 
 def _seal(folder: str, root: str, built: "BuildResult", keys: tuple[str, ...]) -> str:
     path = os.path.join(folder, "tree.plan")
-    _write_order(path, root, built, keys)
+    write_order(path, root, built, keys)
     return path
 
 
 def _write(output: Output, path: str, root: str, built: "BuildResult", keys: tuple[str, ...]) -> int:
-    checksum = _write_order(path, root, built, keys)
+    checksum = write_order(path, root, built, keys)
     if output.as_json:
         output.json({"file": path, "checksum": checksum, "nodes": len(built.order.nodes), "name": built.order.name})
         return 0
@@ -224,7 +226,8 @@ def _write(output: Output, path: str, root: str, built: "BuildResult", keys: tup
     return 0
 
 
-def _write_order(path: str, root: str, built: "BuildResult", keys: tuple[str, ...]) -> str:
+def write_order(path: str, root: str, built: "BuildResult", keys: tuple[str, ...]) -> str:
+    """Write an order of the tree at a root's folder, signed with these keys; its checksum."""
     from requisition.cli.commands.signing import ask_passphrase, key_path
     from requisition.schemas import orderfile
     from requisition.schemas.envelope import pae

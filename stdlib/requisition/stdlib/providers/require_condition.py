@@ -5,6 +5,7 @@
 """
 
 import shutil
+from posixpath import normpath
 from typing import Annotated, Any
 
 from msgspec import Struct
@@ -52,7 +53,7 @@ def holds(host: Host, test: object, depth: int = 1) -> bool:
     if name in ("all_of", "any_of", "none_of") and isinstance(value, list):
         met = (holds(host, one, depth + 1) for one in value)
         return all(met) if name == "all_of" else any(met) is (name == "any_of")
-    if name == "path_exists" and isinstance(value, str):
+    if name == "path_exists" and _is_path(value):
         return host.stat(value) is not None
     if name == "cmd_available" and isinstance(value, str) and value and "/" not in value and value[0] != "-":
         return shutil.which(value, path=PATH) is not None
@@ -62,9 +63,18 @@ def holds(host: Host, test: object, depth: int = 1) -> bool:
     raise ActionError(f"{shown(test)} is no test", "see plan actions require.condition")
 
 
+def _is_path(value: object) -> bool:
+    """Absolute below the target root and normalized: nothing in it leads out."""
+    return isinstance(value, str) and value[:1] == "/" != value[1:2] and normpath(value) == value and "\0" not in value
+
+
 def _is_link(value: object) -> bool:
-    texts = value.values() if isinstance(value, dict) and value.keys() == {"src", "dst"} else ()
-    return bool(texts) and all(isinstance(text, str) for text in texts)
+    return (
+        isinstance(value, dict)
+        and value.keys() == {"src", "dst"}
+        and isinstance(value["src"], str)
+        and _is_path(value["dst"])
+    )
 
 
 def shown(test: object, depth: int = 0) -> str:
