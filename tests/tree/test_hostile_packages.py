@@ -9,8 +9,9 @@ import pytest
 from requisition.compiler.manifest import Manifest
 from requisition.schemas.diagnostic import BadInput, Conflicted
 from requisition.tree.bring import Signers
+from requisition.tree.entries import address_fault
 from requisition.tree.member import Member
-from requisition.tree.walk import Walked, WalkOptions, address_fault, walk
+from requisition.tree.walk import Walked, WalkOptions, walk
 from support.forest import BareRemote, manifest
 from support.remotes import GpgKey, Repo, SshKey
 from support.trees import snapshot

@@ -408,6 +408,17 @@ def test_pins_of_packages_that_are_gone_go_too_but_not_while_something_is_wrong(
     assert (world.root / "b").is_dir()
 
 
+def test_pins_of_an_optional_package_that_is_away_stay(world):
+    remote = world.remote("a", children={"leaf": world.remote("leaf").url})
+    world.names({"a": {"url": remote.url, "optional": True}})
+    pinned = world.clean().pins
+    (world.root / "a").rename(world.folder / "away")
+    for one in (world.folder / "cache").glob("*.git"):
+        one.rename(one.with_suffix(".gone"))
+    remote.folder.rename(world.folder / "gone")
+    assert world.walk().pins == pinned
+
+
 def test_a_child_that_changed_its_address_is_fetched_from_there(world):
     old, new = world.remote("old", {"x": "old"}), BareRemote(world.folder / "new.git")
     commit = new.commit({"package.yaml": manifest("old"), "x": "new"})

@@ -88,6 +88,27 @@ def absolute(url: str, base: str) -> str:
     return f"{at}{rest}" if at.endswith(":") else f"{at}/{rest}"
 
 
+def same_address(one: str, other: str) -> bool:
+    """Whether two addresses are those of one repository, perhaps spelled differently."""
+    return _plain(one) == _plain(other)
+
+
+def address_fault(url: str, parent: Member) -> str:
+    """Why a package may not name this address for a child, "" when it may: what came from far away does not reach
+    for the repositories of this machine."""
+    if _local(url) and parent.url and not _local(parent.url):
+        return f"{parent.url} may not name an address of this machine, {url}"
+    return ""
+
+
+def _plain(url: str) -> str:
+    return url.removeprefix("file://").rstrip("/").removesuffix(".git")
+
+
+def _local(url: str) -> bool:
+    return url.startswith(("/", "file:"))
+
+
 def _check(path: str, url: str, child: Child) -> None:
     fault = path_fault(path)
     if fault:
