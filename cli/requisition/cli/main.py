@@ -24,6 +24,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "apply": ("applying", "Run an order, or show what it would do."),
     "status": ("applying", "Show what differs from what was applied."),
     "sync": ("syncing", "Bring a tree of packages to its pins, and install it."),
+    "tree": ("tree", "Look at a tree of packages, and change what belongs to it."),
     "teardown": ("teardown", "Take away what a tree of packages installed."),
     "resume": ("recovering", "Finish a run that was cut off."),
     "rollback": ("recovering", "Take a run back."),

@@ -11,7 +11,6 @@ from msgspec import Struct
 
 from requisition.compiler import manifest as manifests
 from requisition.compiler.forest import Planted
-from requisition.compiler.manifest import Manifest
 from requisition.schemas.diagnostic import BadInput, Diagnostic
 from requisition.schemas.document import TreeMember
 from requisition.tree.installed import Installed
@@ -50,17 +49,9 @@ def _parent(path: str, known: Mapping[str, Member]) -> str:
     """The nearest package whose manifest names it."""
     for above in sorted(known, key=len, reverse=True):
         prefix = f"{above}/" if above else ""
-        if path.startswith(prefix) and path[len(prefix) :] in _children(known[above].manifest):
+        if path.startswith(prefix) and path[len(prefix) :] in [child.place for child in known[above].manifest.children]:
             return above
     return ROOT
-
-
-def _children(manifest: Manifest) -> list[str]:
-    return [child.path or _last(child.url) for child in manifest.children]
-
-
-def _last(url: str) -> str:
-    return url.rstrip("/").replace(":", "/").rpartition("/")[2].removesuffix(".git")
 
 
 def plan_removal(installed: Mapping[str, Installed], known: Mapping[str, Member], name: str = "") -> Removal:

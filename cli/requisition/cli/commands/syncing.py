@@ -76,6 +76,8 @@ def sync(output: Output, /, folder: str, **options: Any) -> int:
             _mend(output, root)
         walked = _walk(output, root, options, scratch)
         request = _whole(root, walked, options)
+        if not options["dry_run"]:
+            _take_back_cut_off(output, request.target_root or "")
         choice = _choose(output, root, walked, request, options)
         if not choice.install:
             output.result(f"{output.style('=', 'good')} Nothing to do: {_packages(choice.skipped)} as installed.")
@@ -113,7 +115,10 @@ def alone(root: str, what: str) -> Iterator[None]:
 def _mend(output: Output, root: str) -> None:
     """What an earlier sync left, before anything is begun."""
     from requisition.tree import recovery
+    from requisition.tree.migration import migrate
 
+    for attempt in migrate(root):
+        output.say(f"  {attempt.source}: {attempt.outcome}" + (f", {attempt.why}" if attempt.why else ""))
     found = recovery.scan(root, state_dir=output.state_dir)
     for one in recovery.mend(found):
         if output.as_json:
@@ -167,13 +172,27 @@ def _whole(root: str, walked: "Walked", options: dict[str, Any]) -> "BuildReques
     )
 
 
+def _take_back_cut_off(output: Output, target: str) -> None:
+    """A run that was cut off is taken back, so that the sync begins from what is known."""
+    from requisition.tree.sync import on_this_machine
+
+    for info in all_runs(output, None):
+        if info.state == "running" and info.target_root == on_this_machine(target):
+            asked = Request(verb="rollback", state_dir=output.state_dir, run_id=info.run_id)
+            output.say(f"{output.style('!', 'warn')} {info.run_id} was cut off: it is taken back first")
+            result = perform(output, asked, None, full=False)
+            if result.status != "done":
+                raise Failed(result.diagnostics)
+
+
 def _choose(output: Output, root: str, walked: "Walked", request: "BuildRequest", options: dict[str, Any]) -> "Choice":
     from requisition.tree import installed
     from requisition.tree.sync import choose, on_this_machine, records
 
     before = installed.read(root)
     stands = {info.run_id for info in all_runs(output, None) if info.state == "executed"} if before else set()
-    drifted = _drifted(output, on_this_machine(request.target_root or "")) if before and not options["force"] else set()
+    looked = before and not options["force"]
+    drifted = drifted_packages(output, on_this_machine(request.target_root or "")) if looked else set()
     known = records(walked.tree, request)
     gone = sorted(before.keys() - known.keys())
     for path in gone:
@@ -181,7 +200,7 @@ def _choose(output: Output, root: str, walked: "Walked", request: "BuildRequest"
     return choose(walked.tree, known, before, stands, drifted, only=options["only"], force=options["force"])
 
 
-def _drifted(output: Output, target: str) -> set[str]:
+def drifted_packages(output: Output, target: str) -> set[str]:
     """Names of packages of which something is not as it was left."""
     found: set[str] = set()
 
