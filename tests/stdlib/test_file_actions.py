@@ -19,6 +19,7 @@ CASES = [
     (Mkdir(), {"path": "/new"}),
     (Mkdir(), {"path": "/a/b/c", "mode": 0o700}),
     (Mkdir(), {"path": "/dir", "mode": 0o711}),
+    (Mkdir(), {"path": "/a/kept", "keep": True}),
     (Copy(), {"source": "input", "path": "/new"}),
     (Copy(), {"source": "input", "path": "/file", "mode": 0o600}),
     (Copy(), {"source": "large", "path": "/new", "mode": 0o4755}),
@@ -34,6 +35,7 @@ CASES = [
     (Remove(), {"path": "/file"}),
     (Remove(), {"path": "/link"}),
     (Remove(), {"path": "/dir", "recursive": True}),
+    (Remove(), {"path": "/dir", "kind": "dir", "aside": ".bak"}),
     (Unlink(), {"path": "/link"}),
     (Rename(), {"source": "/dir", "path": "/moved"}),
     (Backup(), {"path": "/file"}),
@@ -154,3 +156,36 @@ def test_an_owner_is_set_and_given_back(bench):
     assert (found.st_uid, found.st_gid) == (65534, 12345)
     bench.undo(Write(), change)
     assert snapshot(bench.root) == before
+
+
+def test_a_directory_that_is_there_keeps_its_mode_when_asked_to(bench):
+    os.chmod(bench.root / "dir", 0o701)
+    assert isinstance(bench.observe(Mkdir(), path="/dir", mode=0o755, keep=True), Satisfied)
+    with pytest.raises(ActionError):
+        bench.do(Mkdir(), path="/file/x", keep=True)
+
+
+@pytest.mark.parametrize(
+    ("slots", "words"),
+    [
+        ({"path": "/file", "kind": "dir"}, "is a file, not a dir"),
+        ({"path": "/link", "kind": "dir", "aside": ".bak"}, "is a link, not a dir"),
+        ({"path": "/dir", "aside": "/x"}, "cannot be added to a name"),
+        ({"path": "/dir", "kind": "dir"}, "is not empty"),
+    ],
+)
+def test_a_removal_that_is_not_as_meant_touches_nothing(bench, slots, words):
+    before = snapshot(bench.root)
+    with pytest.raises(ActionError, match=words):
+        bench.observe(Remove(), **slots)
+    assert snapshot(bench.root) == before
+
+
+def test_what_was_moved_aside_before_is_not_replaced(bench):
+    (bench.root / "dir.bak").mkdir()
+    with pytest.raises(ActionError, match="exists already"):
+        bench.observe(Remove(), path="/dir", aside=".bak")
+
+
+def test_what_is_not_there_need_not_be_moved_aside(bench):
+    assert isinstance(bench.observe(Remove(), path="/nothing", kind="dir", aside=".bak"), Satisfied)

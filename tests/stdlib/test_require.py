@@ -1,5 +1,6 @@
 """Gates: they stop, skip or warn, and never change anything."""
 
+import re
 import socket
 import sys
 
@@ -137,3 +138,76 @@ def test_what_a_gate_cannot_mean_is_refused(gated, action, slots, words):
     answer = gated.run(action, **slots)
     assert words in answer.text
     assert gated.made() == []
+
+
+HELD = [
+    {"path_exists": "/etc/f"},
+    {"cmd_available": "sh"},
+    {"symlink_ok": {"src": "etc", "dst": "/l"}},
+    {"all_of": []},
+    {"all_of": [{"path_exists": "/etc"}, {"cmd_available": "sh"}]},
+    {"any_of": [{"path_exists": "/no"}, {"path_exists": "/l"}]},
+    {"none_of": [{"path_exists": "/no"}, {"symlink_ok": {"src": "other", "dst": "/l"}}]},
+    {"none_of": [{"all_of": [{"path_exists": "/etc"}, {"path_exists": "/no"}]}]},
+]
+NOT_HELD = [
+    {"path_exists": "/no"},
+    {"cmd_available": "no-such-program"},
+    {"symlink_ok": {"src": "etc", "dst": "/etc"}},
+    {"symlink_ok": {"src": "etc", "dst": "/no"}},
+    {"any_of": []},
+    {"all_of": [{"path_exists": "/etc"}, {"path_exists": "/no"}]},
+    {"none_of": [{"path_exists": "/etc"}]},
+]
+NO_TESTS = [
+    "text",
+    {},
+    {"path_exists": 1},
+    {"path_exists": "/", "any_of": []},
+    {"cmd_available": "/bin/sh"},
+    {"cmd_available": "-v"},
+    {"cmd_available": ""},
+    {"symlink_ok": {"src": "x"}},
+    {"symlink_ok": {"src": "x", "dst": 1}},
+    {"symlink_ok": {"src": "x", "dst": "/../x"}},
+    {"path_exists": "/../../../../../../etc/passwd"},
+    {"path_exists": "etc"},
+    {"path_exists": "//etc"},
+    {"path_exists": "/e\0"},
+    {"any_of": "x"},
+    {"reg_key": {"path": "HKCU"}},
+]
+
+
+@pytest.mark.parametrize("test", HELD)
+def test_a_condition_that_holds_opens_the_gate(gated, test):
+    assert gated.run("require.condition", test=test).status == "done"
+    assert gated.made() == ["behind", "beside", "far"]
+
+
+@pytest.mark.parametrize("test", NOT_HELD)
+def test_a_condition_that_does_not_hold_closes_the_gate(gated, test):
+    answer = gated.run("require.condition", test=test)
+    assert "it does not hold: " in answer.text
+    assert gated.made() == []
+    assert gated.run("require.condition", test=test, on_fail="skip").status == "done"
+    assert gated.made() == ["beside"]
+
+
+def test_a_condition_can_be_asked_without_being_required(gated):
+    assert gated.run("require.condition", test={"path_exists": "/no"}, on_fail="tell").status == "done"
+    assert gated.made() == ["behind", "beside", "far"]
+
+
+@pytest.mark.parametrize("test", NO_TESTS)
+def test_what_is_no_condition_is_refused(gated, test):
+    assert re.search("expected a test|is no test", gated.run("require.condition", test=test).text)
+    assert gated.made() == []
+
+
+def test_a_condition_that_is_nested_without_end_is_refused(gated):
+    test = {"path_exists": "/etc"}
+    for _ in range(31):
+        test = {"all_of": [test]}
+    assert gated.run("require.condition", test=test).status == "done"
+    assert "at most 32 deep" in gated.run("require.condition", test={"all_of": [test]}).text

@@ -31,10 +31,11 @@ PATHS = st.lists(NAMES, min_size=1, max_size=3).map(lambda parts: "/" + "/".join
 WHOLE = PATHS | st.just("/a")
 REQUESTS = st.one_of(
     st.tuples(st.just(Write()), st.fixed_dictionaries({"path": WHOLE, "content": CONTENTS, "mode": MODES})),
-    st.tuples(st.just(Mkdir()), st.fixed_dictionaries({"path": WHOLE, "mode": MODES})),
+    st.tuples(st.just(Mkdir()), st.fixed_dictionaries({"path": WHOLE, "mode": MODES, "keep": st.booleans()})),
     st.tuples(st.just(Link()), st.fixed_dictionaries({"path": WHOLE, "target": st.text("ab/.", min_size=1)})),
     st.tuples(st.just(Chmod()), st.fixed_dictionaries({"path": WHOLE, "mode": MODES})),
     st.tuples(st.just(Remove()), st.fixed_dictionaries({"path": WHOLE, "recursive": st.just(True)})),
+    st.tuples(st.just(Remove()), st.fixed_dictionaries({"path": WHOLE, "aside": st.sampled_from([".bak", "d"])})),
     st.tuples(st.just(Rename()), st.fixed_dictionaries({"source": WHOLE, "path": PATHS})),
     st.tuples(st.just(Backup()), st.fixed_dictionaries({"path": WHOLE})),
     st.tuples(st.just(Render()), st.fixed_dictionaries({"path": WHOLE, "source": st.just("t"), "mode": MODES})),

@@ -135,3 +135,22 @@ def test_a_directory_that_is_missing_is_what_the_message_names(bench):
 def test_a_script_that_fails_is_not_quoted(bench, script):
     with pytest.raises(ActionError, match="^the script ended with exit status"):
         run(bench, script, shell=True, ok_codes=[7])
+
+
+def test_a_command_can_run_in_a_folder_outside_of_the_target_root(bench, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    found = run(bench, "pwd", folder=str(tmp_path / "elsewhere"))
+    assert found["stdout"] == f"{tmp_path}/elsewhere\n"
+    with pytest.raises(ActionError, match="nowhere does not exist"):
+        run(bench, "pwd", folder=str(tmp_path / "nowhere"))
+    with pytest.raises(ActionError, match="no absolute path"):
+        run(bench, "pwd", folder="elsewhere")
+
+
+def test_a_failure_is_told_or_ignored_when_the_package_says_so(bench):
+    assert run(bench, "/bin/sh", "-c", "exit 3", on_fail="ignore")["exit_code"] == 3
+    assert run(bench, "/bin/sh", "-c", "exit 4", on_fail="warn")["exit_code"] == 4
+    with pytest.raises(ActionError, match="on_fail is 'no'"):
+        run(bench, "true", on_fail="no")
+    with pytest.raises(ActionError):
+        run(bench, "no-such-program-here", on_fail="ignore")

@@ -80,10 +80,13 @@ def test_a_child_is_not_put_behind_a_link_of_its_parent(tmp_path, hostile):
         links={"way": str(outside), "leaf": str(outside)},
     )
     root = root_of(tmp_path, {"h": hostile.url})
-    found = words(walked(root))
-    assert f"h/way/leaf: {root}/h/way is a link" in found
-    assert f"h/leaf: {root}/h/leaf is a link" in found
-    assert not list(outside.iterdir())
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    for place, options in ((scratch, {"change": False, "scratch": str(scratch)}), (root, {})):
+        found = words(walked(root, **options))
+        assert f"h/way/leaf: {place}/h/way is a link" in found
+        assert f"h/leaf: {place}/h/leaf is a link" in found
+        assert not list(outside.iterdir())
 
 
 def test_a_manifest_that_is_a_link_is_not_read(tmp_path, hostile):

@@ -1,7 +1,7 @@
 """From grex's files to package.yaml: what is carried over, what is told, and that nothing is overwritten."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from requisition.compiler import build
@@ -117,6 +117,7 @@ def test_a_package_that_is_there_is_never_overwritten(tmp_path):
     assert (tmp_path / "package.yaml").read_text() == "name: mine\n"
 
 
+LAW = settings(deadline=None)
 PLAIN = st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="\ufeff\ufffe\uffff"), max_size=20)
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(0, 99) | PLAIN,
@@ -125,6 +126,7 @@ JSON = st.recursive(
 )
 
 
+@LAW
 @given(
     st.dictionaries(st.sampled_from(["type", "version", "children", "actions", "teardown", "depends_on", "x-a"]), JSON),
     PLAIN,

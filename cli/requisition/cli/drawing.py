@@ -44,6 +44,7 @@ class RunDrawing:
         self._hidden: dict[str, int] = {}
         self._seen = 0
         self._total = 0
+        self._tree = False
 
     def __call__(self, event: Event) -> None:
         """One event."""
@@ -69,6 +70,7 @@ class RunDrawing:
 
     def _draw_plan(self, event: Event) -> None:
         data = event.data
+        self._tree = bool(data.get("members"))
         self._total = sum(data.get(status, 0) for status in ("change", "look", "unknown"))
         looks = f", {data['look']:,} only look" if data.get("look") else ""
         later = f", {data['unknown']:,} decided on the way" if data.get("unknown") else ""
@@ -77,7 +79,8 @@ class RunDrawing:
 
     def _draw_phase(self, event: Event) -> None:
         if event.status == "started":
-            self._enter(event.phase)
+            if not self._tree:  # its packages run side by side: each line says whose it is when it comes
+                self._enter(event.phase)
         elif event.status == "retrying":
             self._output.say(f"    {self._output.style('once more', 'warn')}  {event.text}".rstrip())
         elif event.status == "rolled_back":

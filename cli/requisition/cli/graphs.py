@@ -3,7 +3,7 @@ its language wants, and what does not print is shown as its number."""
 
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 
 from requisition.cli.drawing import local
 from requisition.schemas.diagnostic import BadInput
@@ -76,3 +76,15 @@ def _dot(text: str) -> str:
 
 def _mermaid(text: str) -> str:
     return _visible(text).translate(_MERMAID)
+
+
+def packages_as(form: str, names: Mapping[str, str], needs: Mapping[str, Iterable[str]]) -> str:
+    """Packages of a tree by path, and which needs which, in the language of `form`: dot or mermaid."""
+    numbers = {path: number for number, path in enumerate(names)}
+    edges = [(numbers[path], numbers[need]) for path in names for need in needs.get(path, ()) if need in numbers]
+    if form == "dot":
+        lines = ["digraph tree {", "  rankdir=LR; node [shape=box, fontname=monospace];"]
+        lines += [f'  n{numbers[path]} [label="{_dot(name)}"];' for path, name in names.items()]
+        return "\n".join([*lines, *(f"  n{above} -> n{below};" for above, below in edges), "}"])
+    lines = ["flowchart LR", *(f'  n{numbers[path]}["{_mermaid(name)}"]' for path, name in names.items())]
+    return "\n".join([*lines, *(f"  n{above} --> n{below}" for above, below in edges)])

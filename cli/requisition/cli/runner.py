@@ -19,7 +19,7 @@ from msgspec import Struct
 from requisition.cli.host import Host
 from requisition.cli.output import Output
 from requisition.runtime.frames import Document, Event, FrameError, Request, Result, read_reply, write_frame
-from requisition.runtime.run import RunInfo
+from requisition.runtime.runinfo import RunInfo
 from requisition.schemas.diagnostic import BadInput, Diagnostic, Failed
 
 # No tokens, no PYTHONPATH: what the runtime may know of this environment.

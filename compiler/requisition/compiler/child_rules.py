@@ -28,14 +28,16 @@ def child_problems(found: "Manifest") -> Iterator[Problem]:
     for at, child in enumerate(found.children):
         yield from _child(child, ("children", at))
     yield from _together(found.children)
+    seen: set[str] = set()
     for at, name in enumerate(found.depends_on):
         path = ("depends_on", at)
         if name == found.name:
             yield Problem(path, "a package cannot depend on itself", "remove it")
-        elif name in found.depends_on[:at]:
+        elif name in seen:
             yield Problem(path, f"{name!r} stands here twice", "remove one")
         elif bad_path(name) and bad_url(name):
             yield Problem(path, f"{name!r} names no package", "give a package's name, its path in the tree, or its url")
+        seen.add(name)
 
 
 def _child(child: "Child", path: Path) -> Iterator[Problem]:

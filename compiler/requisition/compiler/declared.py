@@ -7,6 +7,7 @@ actions of a `when` are the body of a `flow.choose` on it.
 
 import hashlib
 import os
+from collections import ChainMap
 from collections.abc import Callable, Mapping, Sequence
 from posixpath import dirname
 from typing import Any
@@ -34,7 +35,7 @@ def record(package: Package, key: str, phase: str) -> Recording:
     actions: list[Action] = getattr(package.manifest, key) or []
     writer = _Writer(package, Values(package, text.decode("utf-8-sig"), positions, MANIFEST))
     writer.recording.phases.append(PhaseRecord(phase, "forward"))
-    writer.list_of(actions, (key,), _Place(0))
+    writer.list_of(actions, (key,), _first_place())
     if writer.findings:
         raise BadInput(writer.findings)
     return writer.recording
@@ -46,17 +47,21 @@ class _LeftOut(Exception):
 
 class _Place(Struct):
     """Where calls go: their phase, the call before, the variables of the session, and which paths and variables were
-    taken, and directories made, by this list or those around it."""
+    taken (and where), and directories made, by this list or those around it."""
 
     phase: int
-    last: int = -1
-    session: Mapping[str, str] = {}
-    taken: Mapping[tuple[str, str], str] = {}
-    made: frozenset[str] = frozenset()
+    last: int
+    session: Mapping[str, str]
+    taken: ChainMap[tuple[str, str], str]
+    made: ChainMap[str, None]
 
     def inner(self, phase: int) -> "_Place":
         """Of the list of a `when`."""
-        return _Place(phase, -1, self.session, self.taken, self.made)
+        return _Place(phase, -1, self.session, self.taken.new_child(), self.made.new_child())
+
+
+def _first_place() -> _Place:
+    return _Place(0, -1, {}, ChainMap(), ChainMap())
 
 
 class _Writer:
@@ -64,7 +69,7 @@ class _Writer:
         self._name = package.manifest.name
         self._values = values
         self._tests = Tests(package.facts.platform.os, values)
-        self._here = _Place(0)
+        self._here = _first_place()
         self.recording = Recording([], [], [], [], [], [], [], [], [])
         self.findings: list[Diagnostic] = []
         self._of: dict[type[Struct], Callable[[Any, Path], None]] = {
@@ -113,7 +118,7 @@ class _Writer:
         if (kind, name) in self._here.taken:
             why = f"the other one is at {self._here.taken[kind, name]}"
             raise self._values.bad(path, f"{name} is set twice", "remove one, or put them into a `when` each", why)
-        self._here.taken = {**self._here.taken, (kind, name): where}
+        self._here.taken[kind, name] = where
 
     # actions -------------------------------------------------------------------------------------
 
@@ -122,9 +127,9 @@ class _Writer:
         target = self._values.link((*path, "src"), link.src, dst, normal=link.normalize)
         self._take("path", dst, (*path, "dst"))
         folder = dirname(dst)
-        if folder not in ("/", *self._here.made):
+        if folder != "/" and folder not in self._here.made:
             self._call("file.mkdir", {"path": folder, "keep": True}, path)
-            self._here.made |= {folder}
+            self._here.made[folder] = None
         self._call("file.link", {"target": target, "path": dst}, path, on_conflict="backup" if link.backup else None)
 
     def _env(self, env: Env, path: Path) -> None:
@@ -157,7 +162,7 @@ class _Writer:
             {"path": where, "mode": int(mkdir.mode, 8)} if mkdir.mode else {"path": where, "keep": True}
         )
         self._call("file.mkdir", slots, path)
-        self._here.made |= {where}
+        self._here.made[where] = None
 
     def _rmdir(self, rmdir: Rmdir, path: Path) -> None:
         slots: dict[str, Any] = {"path": self._values.target((*path, "path"), rmdir.path), "kind": "dir"}
@@ -198,7 +203,9 @@ class _Writer:
         inner = here.inner(here.phase)
         inner.last = here.last
         self.list_of(actions, path, inner)
-        here.last, here.taken, here.made = inner.last, inner.taken, inner.made
+        here.last = inner.last
+        here.taken.update(inner.taken.maps[0])
+        here.made.update(inner.made.maps[0])
 
     def _exec(self, command: Exec, path: Path) -> None:
         read = self._values

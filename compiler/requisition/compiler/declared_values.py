@@ -10,7 +10,7 @@ from requisition.compiler.slots import target_path
 from requisition.compiler.variables import BadText, NoValue, Value, expand, unknown
 from requisition.schemas.diagnostic import BadInput, Diagnostic
 from requisition.schemas.strictyaml import Positions
-from requisition.schemas.yamlchars import character, line_of
+from requisition.schemas.yamlchars import Characters
 
 _HOME = "HOME"
 _WHERE = "plan build --checkout DIR, or in package.yaml: projects: {checkout: /where/this/lies}"
@@ -22,10 +22,11 @@ class Values:
     def __init__(self, package: Package, source: str, positions: Positions, file: str) -> None:
         facts = package.facts
         self._package = package
-        self._source = source
+        self._characters = Characters(source)
         self._positions = positions
         self._file = file
         self._in_home = package.manifest.scope == "home" or facts.target_root == "~"
+        self._children = [child.place for child in package.manifest.children]
         self.session: Mapping[str, str] = {}
         self.warnings: list[tuple[str, Path]] = []
         self._known = {
@@ -98,8 +99,8 @@ class Values:
         if not found or inner == ".." or inner.startswith("../") or "\0" in found or "\\" in found:
             raise self.bad(path, f"{text!r} is not a file of the package", "name one relative to package.yaml")
         if not self._is_there(inner):
-            raise self.bad(path, f"the package has no {inner!r}", "add it, or correct the path")
-        return f"{self.checkout(path)}/{inner if normal else found}"
+            raise self.bad(path, f"the package has no {inner!r} for this target", "add it, or correct the path")
+        return f"{self.checkout(path)}/{self._package.files.find(inner) or inner if normal else found}"
 
     def folder(self, path: Path, text: str) -> tuple[str, str]:
         """Where a command runs: (path below the target root, "") or ("", folder of the package on the target)."""
@@ -122,10 +123,13 @@ class Values:
         return normpath(found)
 
     def _is_there(self, inner: str) -> bool:
-        """A child's files come with the child, which may not be here yet."""
-        if any(f"{inner}/".startswith(f"{child.place}/") for child in self._package.manifest.children):
+        """Whether the package has it, and inside of itself. A child's files come with the child, which may not be
+        here yet."""
+        if self._package.files.find(inner) or any(f"{inner}/".startswith(f"{place}/") for place in self._children):
             return True
-        return os.path.lexists(f"{self._package.folder}/{inner}")
+        root = os.path.realpath(self._package.folder)
+        place = os.path.realpath(f"{root}/{inner}")
+        return f"{place}/".startswith(f"{root}/") and os.path.exists(place)
 
     # variables -----------------------------------------------------------------------------------
 
@@ -133,8 +137,8 @@ class Values:
         try:
             return expand(text, value)
         except BadText as error:
-            line, column = character(self._source, self.place(path), error.offset)
-            source = line_of(self._source, line)
+            line, column = self._characters.place(self.place(path), error.offset)
+            source = self._characters.line(line)
             raise BadInput(
                 Diagnostic(
                     what=error.what,

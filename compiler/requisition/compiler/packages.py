@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from requisition.compiler import manifest as manifests
 from requisition.compiler import settings
@@ -69,6 +70,14 @@ def open_nested(package: Package, nested: Nested, request: BuildRequest) -> Pack
     return Package(folder, f"{package.prefix}{path}/", found, facts, files, "", checkout)
 
 
+def member_package(root: Package, path: str, folder: str, manifest: Manifest, request: BuildRequest) -> Package:
+    """A package of the tree below `root`, built with its defaults for root's target. Raises BadInput."""
+    asked = replace(request, target_root=root.facts.target_root)
+    facts = _facts(manifest, asked, (), (), {}, f"{folder}/{manifests.MANIFEST}")
+    checkout = manifest.projects.checkout or (f"{root.checkout}/{path}" if root.checkout else "")
+    return Package(folder, f"{path}/", manifest, facts, PackageFiles(folder, request.target), "", checkout)
+
+
 def kind_of(package: Package) -> Kind:
     """What a package is, by its manifest and by what lies beside it. Raises BadInput when these contradict."""
     manifest = package.manifest
@@ -86,7 +95,8 @@ def kind_of(package: Package) -> Kind:
         return manifest.type
     if manifest.actions is not None:
         return "declarative"
-    return "scripted" if script or not (manifest.children or manifest.teardown is not None) else "meta"
+    alone = not manifest.children and not manifest.depends_on and manifest.teardown is None
+    return "scripted" if script or alone else "meta"
 
 
 def _files(folder: str, request: BuildRequest, script: str) -> PackageFiles:

@@ -7,6 +7,7 @@ import gc
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.resources import files as resources
+from typing import Self
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -44,20 +45,35 @@ class Parts(Struct):
     warnings: list[Diagnostic] = []
     layers: list[str] = []
 
+    @classmethod
+    def joined(cls, several: Iterable[Self]) -> Self:
+        """What several packages gather together."""
+        whole = cls(Linked([], []))
+        for one in several:
+            whole.linked.phases += one.linked.phases
+            whole.linked.nodes += one.linked.nodes
+            whole.inputs.update(one.inputs)
+            whole.contents.update(one.contents)
+            whole.collisions += one.collisions
+            whole.secrets.update(one.secrets)
+            whole.warnings += one.warnings
+            whole.layers += one.layers
+        return whole
+
 
 def build(request: BuildRequest) -> BuildResult:
     """Build an order. Raises BadInput with every finding of the step that failed."""
-    with _all_is_kept():
+    with all_is_kept():
         catalogue = catalogues.load()
         package = open_package(request)
-        parts = _build_package(package, request, catalogue, ())
-        order = _order(package, request, parts)
+        parts = build_package(package, request, catalogue, ())
+        order = order_of(package, request, parts)
         encode(order.context)  # what the caller gave must be text; slots and settings were looked at one by one
     return BuildResult(order, tuple(parts.warnings), parts.contents)
 
 
 @contextmanager
-def _all_is_kept() -> Iterator[None]:
+def all_is_kept() -> Iterator[None]:
     """No garbage collection: nearly all that a build makes it keeps, and walking it again and again would
     cost as much as the build."""
     was_on = gc.isenabled()
@@ -70,17 +86,24 @@ def _all_is_kept() -> Iterator[None]:
 
 
 def check(request: BuildRequest) -> tuple[Diagnostic, ...]:
-    """Static findings of a package, without evaluating it. Raises BadInput for a bad manifest."""
+    """Static findings of a package, without evaluating its scripts. Raises BadInput for a bad manifest, and for
+    actions that could not be done."""
     package = open_package(request)
     catalogue = catalogues.load()
-    if kind_of(package) != "scripted":
-        return tuple(_build_package(package, request, catalogue, ()).warnings)
-    job = _job(package, request.limits, catalogue, package.manifest.phases)
-    findings, _ = run_child(job, request.limits, catalogue, check_only=True)
-    return tuple(findings)
+    package = replace(package, checkout=package.checkout or package.folder)  # any will do: no order is kept
+    findings: list[Diagnostic] = []
+    if kind_of(package) == "scripted":
+        job = _job(package, request.limits, catalogue, package.manifest.phases)
+        findings += run_child(job, request.limits, catalogue, check_only=True)[0]
+    else:
+        findings += build_package(package, replace(request, teardown=False), catalogue, ()).warnings
+    if package.manifest.teardown is not None:
+        findings += build_package(package, replace(request, teardown=True), catalogue, ()).warnings
+    return tuple(dict.fromkeys(findings))
 
 
-def _build_package(package: Package, request: BuildRequest, catalogue: Catalogue, outer: tuple[str, ...]) -> Parts:
+def build_package(package: Package, request: BuildRequest, catalogue: Catalogue, outer: tuple[str, ...]) -> Parts:
+    """What one package gives to an order; `outer` are the names of those that nest it. Raises BadInput."""
     findings, recording = _recorded(package, request, catalogue)
     written = list(range(len(recording.calls)))
     origins, collisions = _deploy_layers(package, recording, request, written)
@@ -226,7 +249,7 @@ def _with_nested(
         raise BadInput.of(f"packages are nested deeper than {MAX_NESTING}", where=" → ".join(outer))
     before: dict[int, list[Linked]] = {}
     for nested in recording.nested:
-        inner = _build_package(open_nested(package, nested, request), request, catalogue, outer)
+        inner = build_package(open_nested(package, nested, request), request, catalogue, outer)
         before.setdefault(nested.phase, []).append(inner.linked)
         parts.inputs.update(inner.inputs)
         parts.contents.update(inner.contents)
@@ -247,12 +270,13 @@ def _with_nested(
     return parts
 
 
-def _order(package: Package, request: BuildRequest, parts: Parts) -> Order:
+def order_of(package: Package, request: BuildRequest, parts: Parts) -> Order:
+    """The order of a package with all that was gathered for it."""
     target, facts = request.target, package.facts
     name = "-".join(part for part in (facts.name, target.os, target.distro, target.arch) if part)
     return Order(
         ORDER_VERSION,
-        f"{name}.order",
+        f"{name}.{TEARDOWN}.order" if request.teardown else f"{name}.order",
         TOOL,
         target,
         Context(

@@ -154,7 +154,8 @@ def _selection(graph: Hydrated, only: tuple[str, ...] | None) -> frozenset[int] 
 def _announce_plan(run: Run, counts: dict[str, int]) -> None:
     order = run.graph.order
     size = {"nodes": len(order.nodes), "inputs": len(order.inputs), "bytes": sum(item.size for item in order.inputs)}
-    run.ledger.event("plan", data=counts | size)
+    tree = {"members": len(run.graph.order.members)} if run.graph.order.members else {}
+    run.ledger.event("plan", data=counts | size | tree)
 
 
 def announce(run: Run, report: Report) -> None:

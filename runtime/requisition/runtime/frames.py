@@ -66,9 +66,9 @@ class Request(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tru
     `order_path` is an order or receipt file (apply, dry-run). `run_id` names the run to resume or roll
     back (empty: the only interrupted one / the newest). `source_root` is where inputs lie; empty: the
     hint in the order file, then the folder of the file. `only` restricts to these node ids (and what
-    they need). `trust_path` empty: `<state>/trust.yaml` when present, else unsigned orders are refused
-    unless `allow_unsigned`. `elevate`: how nodes that need root get it. `runs` lists runs; `receipt` sends the
-    receipt of one.
+    they need). `members`: a rollback of these packages of a tree only. `trust_path` empty: `<state>/trust.yaml`
+    when present, else unsigned orders are refused unless `allow_unsigned`. `elevate`: how nodes that need root get
+    it. `runs` lists runs; `receipt` sends the receipt of one.
     """
 
     version: int = field(default_factory=lambda: FRAME_VERSION)  # so that it is always sent
@@ -91,6 +91,7 @@ class Request(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tru
     force: bool = False
     elevate: Literal["", "sudo"] = ""
     visit: Visit | None = None
+    members: tuple[str, ...] = ()
 
 
 class Stop(Struct, frozen=True, tag_field="type", tag="stop"):
@@ -117,7 +118,7 @@ class Event(Struct, frozen=True, omit_defaults=True, tag_field="type", tag="even
 
 KINDS = (
     "verified",  # the order was admitted; data: checksum, signatures[]
-    "plan",  # preflight is done; data: nodes, changes, unchanged, unknown, inputs, bytes
+    "plan",  # preflight is done; data: nodes, changes, unchanged, unknown, inputs, bytes, members
     "conflict",  # data: path, found, policy, owner
     "preview",  # one node's prospect; status: change|unchanged|unknown; data: paths[], diff
     "phase",  # status: started|done|failed|retrying|rolled_back|skipped

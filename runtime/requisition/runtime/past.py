@@ -6,7 +6,7 @@ import msgspec
 
 from requisition.runtime.frames import Request, Result
 from requisition.runtime.layout import StateDir
-from requisition.runtime.run import RunInfo, read_info
+from requisition.runtime.runinfo import RunInfo, read_info
 from requisition.schemas.diagnostic import BadInput
 
 

@@ -31,7 +31,8 @@ from requisition.runtime.layout import StateDir
 from requisition.runtime.obstacles import obstacles
 from requisition.runtime.recover import reopen
 from requisition.runtime.registry import Registry
-from requisition.runtime.run import Ground, Run, Watch, read_info
+from requisition.runtime.run import Ground, Run, Watch
+from requisition.runtime.runinfo import read_info
 from requisition.runtime.visit import brought
 from requisition.schemas.diagnostic import (
     BadInput,

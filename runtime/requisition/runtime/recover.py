@@ -27,7 +27,8 @@ from requisition.runtime.receipts import read_trace
 from requisition.runtime.registry import Registry
 from requisition.runtime.replay import Replay, crash_window, replay
 from requisition.runtime.restore import CrashWindow, remove_temporaries
-from requisition.runtime.run import Ground, Run, RunInfo, Watch, read_info, run_order
+from requisition.runtime.run import Ground, Run, Watch
+from requisition.runtime.runinfo import RunInfo, read_info, run_order, standing_receipt
 from requisition.runtime.unwind import RecoveryStack, Unwinder
 from requisition.schemas.diagnostic import BadInput, Conflicted
 
@@ -67,11 +68,54 @@ def rollback(request: Request, watch: Watch) -> Result:
         if info.state == "rolled_back":
             raise BadInput.of(f"{info.run_id} was rolled back already", next="plan receipts shows what stands")
         opened = reopen(request, watch, info, resources, trusted=False)
+        stack = _part(opened, request.members) if request.members else opened.replay.stack
         if not request.force:
-            found = list(obstacles(opened.replay.stack, opened.run.graph, opened.host, opened.crash))
+            found = list(obstacles(stack, opened.run.graph, opened.host, opened.crash))
             if found:
                 raise Conflicted(found)
+        if request.members:
+            return _unwind_part(opened, stack)
         return _unwind(opened, [Unwinding("asked for")], "asked for")
+
+
+def _part(opened: Reopened, members: tuple[str, ...]) -> RecoveryStack:
+    """What some packages of a tree did in a run. Raises BadInput for a run that was cut off: which of its effects were
+    made is not known by package."""
+    if opened.replay.ended is None:
+        raise BadInput.of(f"{opened.run.run_id} was cut off", next="plan resume or plan rollback it first")
+    order, bound = opened.run.graph.order, opened.run.graph.bound
+    mine = {index for index, phase in enumerate(order.phases) if phase.member in members}
+    names = {order.phases[index].id for index in mine}
+    return opened.replay.stack.part(0, lambda intent: bound[intent.node].phase in mine, names)
+
+
+def _unwind_part(opened: Reopened, part: RecoveryStack) -> Result:
+    """Take back some packages of a run; the others stand."""
+    run, whole = opened.run, opened.replay.stack
+    if not part.entries:
+        return Result(status="done", run_id=run.run_id, outcome="complete", data={"state": "executed"})
+    run.take_up([])
+    run.mark_active()
+    executor = _compensator(opened)
+
+    def compensate(phase: str) -> None:
+        executor.run_phase(run.graph.phases[phase], (), opened.host)
+
+    unwinder = Unwinder(
+        run.graph, opened.host, run.journal, run.ledger, part, crash=opened.crash, compensate=compensate
+    )
+    clean = unwinder.unwind()
+    whole.undone |= part.undone
+    receipt, path = run.finish_rollback(clean, paths=part.paths(), stands=whole.stands())
+    return Result(
+        status="done" if clean else "failed",
+        run_id=run.run_id,
+        receipt=path,
+        outcome="complete" if clean else "error",
+        summary=receipt.summary,
+        diagnostics=tuple(run.ledger.problems),
+        data={"state": receipt.state, "message": "asked for"},
+    )
 
 
 def _unwind(opened: Reopened, records: list[Record], why: str) -> Result:
@@ -169,8 +213,8 @@ def reopen(request: Request, watch: Watch, info: RunInfo, resources: ExitStack, 
         raise BadInput.of(f"{info.run_id} has ended ({found.ended})", next="plan receipts shows it")
     run.started = found.begun.started
     run.stack = found.stack
-    if found.ended is not None and os.path.exists(f"{directory}/receipt.plan"):
-        earlier = read_trace(f"{directory}/receipt.plan")
+    if found.ended is not None and (last := standing_receipt(directory)):
+        earlier = read_trace(last)
         run.ledger.nodes.update({(node.node, node.scope): node for node in earlier.nodes})
     else:
         run.ledger.nodes.update(found.node_runs())

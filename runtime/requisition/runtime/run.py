@@ -8,12 +8,12 @@ with a receipt. What must be durable before what is decided here:
 
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from functools import cached_property
 from itertools import takewhile
-from typing import Literal, Protocol, Self, TypeVar
+from typing import Protocol, Self, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -31,8 +31,9 @@ from requisition.runtime.memberships import packages
 from requisition.runtime.recall import Recall
 from requisition.runtime.receipts import Trace, read_trace, write_receipt
 from requisition.runtime.root import TargetRoot
+from requisition.runtime.runinfo import RunInfo, read_info, standing_receipt
 from requisition.runtime.sight import Known
-from requisition.runtime.state import RootState, advance, without_run
+from requisition.runtime.state import RootState, advance, without_paths, without_run
 from requisition.runtime.store import UndoStore
 from requisition.runtime.unwind import RecoveryStack
 from requisition.runtime.values import Values
@@ -54,25 +55,6 @@ class Watch(Struct, frozen=True):
     now: Callable[[], datetime]
     cancelled: Callable[[], bool]
     leave: Callable[[], bool] = lambda: False
-
-
-class RunInfo(Struct, frozen=True, omit_defaults=True):
-    """`run.json`: one line about a run, for lists; the receipt is the truth."""
-
-    run_id: str
-    verb: str
-    package: str
-    order: str
-    order_checksum: str
-    target_root: str
-    source_root: str
-    started: str
-    state: str = "running"
-    finished: str = ""
-    outcome: str = ""
-    receipt: str = ""
-    summary: dict[str, int] = {}
-    elevate: Literal["", "sudo"] = ""
 
 
 class Ground(Struct):
@@ -282,21 +264,35 @@ class Run:
         if head.active != self.run_id:
             self.ground.view.write_head(msgspec.structs.replace(head, active=self.run_id))
 
-    def finish_rollback(self, clean: bool) -> tuple[Receipt, str]:
+    def finish_rollback(
+        self, clean: bool, *, paths: Iterable[str] | None = None, stands: bool = False
+    ) -> tuple[Receipt, str]:
         """The receipt of a run that was taken back, beside its first one; the state view falls back to
-        what the other receipts of this target root say of its paths."""
-        state: RunState = "rolled_back" if clean else "failed"
+        what the other receipts of this target root say of its paths. Of a tree, some packages may stand still:
+        then `paths` are those of the others."""
+        state: RunState = "executed" if stands else "rolled_back" if clean else "failed"
         receipt = self._receipt(state, "complete" if clean else "error", "rolled back", self.run_id)
         first = f"{self.directory}/receipt.plan"
         path = f"{self.directory}/rollback.plan" if os.path.exists(first) else first
         checksum = write_receipt(path, receipt, self.ground.state.host_key, self._order_bytes)
         view = self.ground.view
-        view.write_entries(without_run(view, self.run_id, self.stack.paths(), self._earlier_receipts()))
+        if paths is None or not stands:
+            entries = without_run(view, self.run_id, self.stack.paths(), self._earlier_receipts())
+        else:
+            entries = without_paths(view.entries, self.run_id, self._taken_back(), paths, self._earlier_receipts())
+        view.write_entries(entries)
         head = msgspec.structs.replace(view.head, last_run=self.run_id, last_receipt=checksum, active="", settled="")
         view.write_head(head)
         self.journal.commit([Ended(state)])
         self._write_info(receipt, checksum, "rollback")
         return receipt, path
+
+    def _taken_back(self) -> frozenset[str]:
+        """Ids of the nodes that were undone."""
+        nodes = self.graph.order.nodes
+        return frozenset(
+            nodes[index].id for (index, _), one in self.ledger.nodes.items() if one.status == "rolled_back"
+        )
 
     def _earlier_receipts(self) -> Iterator[Trace]:
         """Receipts of this target root before this run, oldest first."""
@@ -305,7 +301,7 @@ class Run:
             info = read_info(directory)
             mine = info is not None and info.target_root == self.ground.root.path
             if mine and info is not None and info.state == "executed":
-                yield read_trace(f"{directory}/receipt.plan")
+                yield read_trace(standing_receipt(directory))
 
     def _write_info(self, receipt: Receipt, checksum: str, verb: str) -> None:
         context = receipt.order.context
@@ -370,19 +366,3 @@ def _sync_file(path: str) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
-
-
-def run_order(directory: str) -> str | None:
-    """Path of the order file in a run's directory, None when the run changed nothing."""
-    return next((f"{directory}/{name}" for name in os.listdir(directory) if name.startswith("order.")), None)
-
-
-def read_info(directory: str) -> RunInfo | None:
-    """`run.json` of a run, None when it was cut off before that was written."""
-    try:
-        with open(f"{directory}/run.json", "rb") as file:
-            return msgspec.json.decode(file.read(), type=RunInfo)
-    except FileNotFoundError:
-        return None
-    except ValueError as error:
-        raise BadInput.of("run.json is damaged", where=f"{directory}/run.json", why=str(error)) from error

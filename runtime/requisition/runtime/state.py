@@ -6,7 +6,7 @@ receipts (`fold`), which alone are the truth.
 """
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 
 import msgspec
 from msgspec import Struct
@@ -165,6 +165,21 @@ def without_run(view: RootState, run_id: str, touched: Iterable[str], others: It
         else:
             entries.pop(path, None)
     return entries
+
+
+def without_paths(
+    entries: Mapping[str, Entry], run_id: str, nodes: Container[str], touched: Iterable[str], others: Iterable[Trace]
+) -> dict[str, Entry]:
+    """Entries after some nodes of a run were taken back: their paths, and what else they left, are again what the
+    other receipts say of them."""
+    gone = {path for path, entry in entries.items() if entry.run_id == run_id and entry.node in nodes}
+    earlier = fold(others)
+    left = dict(entries)
+    for path in {*touched, *gone}:
+        left.pop(path, None)
+        if path in earlier:
+            left[path] = earlier[path]
+    return left
 
 
 def _settled(known: Known | None, now: int) -> Signature:

@@ -15,7 +15,8 @@ from requisition.runtime.inputs import Inputs
 from requisition.runtime.layout import StateDir
 from requisition.runtime.preflight import PreflightHost, observe
 from requisition.runtime.registry import Registry
-from requisition.runtime.run import Ground, Run, Watch, read_info, run_order
+from requisition.runtime.run import Ground, Run, Watch
+from requisition.runtime.runinfo import read_info, run_order
 from requisition.runtime.sight import describe
 from requisition.runtime.state import Entry
 from requisition.schemas.diagnostic import Failure

@@ -8,6 +8,7 @@ are decimal integers, dates stay text. Every finding has file, line and column.
 import difflib
 import types
 from collections.abc import Iterator
+from functools import cache
 from typing import Any, TypeVar
 
 import msgspec
@@ -198,13 +199,11 @@ def _mistakes(value: Any, kind: Any, path: Path) -> Iterator[tuple[Path, str]]:
     arguments = _inner_kinds(kind)
     inner: list[tuple[Path, str]] = []
     if isinstance(value, dict) and record is not None:
-        fields = msgspec.structs.fields(record)
-        for field in fields:
-            name = field.encode_name
+        for name, inside in _fields(record).items():
             if name in value:
-                inner += _mistakes(value[name], field.type, (*path, name))
-            elif field.required:
-                inner.append((path, f"Object missing required field `{name}`"))
+                inner += _mistakes(value[name], inside, (*path, name))
+        required = [field.encode_name for field in msgspec.structs.fields(record) if field.required]
+        inner += [(path, f"Object missing required field `{name}`") for name in required if name not in value]
     elif isinstance(value, dict) and arguments:
         inner = [one for key, item in value.items() for one in _mistakes(item, arguments[-1], (*path, key))]
     elif isinstance(value, list) and arguments and record is None:
@@ -219,7 +218,7 @@ def _unknown_keys(value: Any, kind: Any, path: Path, positions: Positions, file:
     kind = _without_none(kind)
     record = record_of(kind)
     if isinstance(value, dict) and record is not None:
-        fields = {field.encode_name: field.type for field in msgspec.structs.fields(record)}
+        fields = _fields(record)
         found = []
         for key, inner in value.items():
             if key in fields:
@@ -248,6 +247,12 @@ def _without_none(kind: Any) -> Any:
     """`list[X]` of `list[X] | None`."""
     others = [one for one in getattr(kind, "__args__", ()) if one is not type(None)]
     return others[0] if isinstance(kind, types.UnionType) and len(others) == 1 else kind
+
+
+@cache
+def _fields(record: type[msgspec.Struct]) -> dict[str, Any]:
+    """Types of a record's fields by their keys."""
+    return {field.encode_name: field.type for field in msgspec.structs.fields(record)}
 
 
 def _inner_kinds(kind: Any) -> tuple[Any, ...]:

@@ -1,6 +1,7 @@
 """Where in a YAML text a character of a value stands, for findings that point at it."""
 
 import re
+from bisect import bisect_right
 
 _BREAK = re.compile("\r\n|[\r\n\x85\u2028\u2029]")
 _FOLD = re.compile("[ \t]*(?:\r\n|[\r\n\x85\u2028\u2029])[ \t\r\n\x85\u2028\u2029]*")
@@ -8,20 +9,29 @@ _ESCAPE = re.compile(r"\\(?:x..|u.{4}|U.{8}|\r?\n[ \t]*|.)", re.DOTALL)
 _INDENT = re.compile(r"[ \t]*")
 
 
-def character(text: str, place: tuple[int, int], offset: int) -> tuple[int, int]:
-    """Line and column (from 1) of the character at `offset` of the value that stands at `place` (line, column)."""
-    starts = [0, *(found.end() for found in _BREAK.finditer(text))]
-    line, column = place
-    at = starts[line - 1] + column - 1
-    quote = text[at : at + 1]
-    index = _in_block(text, starts, line, offset) if quote in ("|", ">") else _in_flow(text, at, quote, offset)
-    number = next(n for n in range(len(starts), 0, -1) if starts[n - 1] <= index)
-    return number, index - starts[number - 1] + 1
+class Characters:
+    """The characters of one text, by the values that they belong to."""
 
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._starts = [0, *(found.end() for found in _BREAK.finditer(text))]
 
-def line_of(text: str, line: int) -> str:
-    """A line of the text (from 1), as YAML counts them."""
-    return _BREAK.split(text)[line - 1]
+    def place(self, of_value: tuple[int, int], offset: int) -> tuple[int, int]:
+        """Line and column (from 1) of the character at `offset` of the value that stands at a line and column."""
+        line, column = of_value
+        at = self._starts[line - 1] + column - 1
+        quote = self._text[at : at + 1]
+        if quote in ("|", ">"):
+            index = _in_block(self._text, self._starts, line, offset)
+        else:
+            index = _in_flow(self._text, at, quote, offset)
+        number = bisect_right(self._starts, index)
+        return number, index - self._starts[number - 1] + 1
+
+    def line(self, number: int) -> str:
+        """A line of the text (from 1), without its break."""
+        end = self._starts[number] if number < len(self._starts) else len(self._text)
+        return self._text[self._starts[number - 1] : end].rstrip("\r\n\x85\u2028\u2029")
 
 
 def _in_flow(text: str, at: int, quote: str, offset: int) -> int:
@@ -45,7 +55,8 @@ def _in_flow(text: str, at: int, quote: str, offset: int) -> int:
 def _in_block(text: str, starts: list[int], line: int, offset: int) -> int:
     """A block (`|`, `>`): lines without their indentation, each with one break."""
     indent, passed, end = -1, 0, len(text)
-    for start, after in zip(starts[line:], [*starts[line + 1 :], end], strict=True):
+    for number in range(line, len(starts)):
+        start, after = starts[number], starts[number + 1] if number + 1 < len(starts) else end
         content = text[start:after]
         blank = not content.strip()
         if indent < 0 and not blank:

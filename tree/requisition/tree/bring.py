@@ -17,7 +17,7 @@ from requisition.tree.cache import Bare, Cache, Found
 from requisition.tree.checkout import State
 from requisition.tree.entries import Entry
 from requisition.tree.git import Control, Git
-from requisition.tree.paths import kept_folder
+from requisition.tree.paths import check_no_links, kept_folder
 from requisition.tree.pins import Pin
 
 
@@ -111,6 +111,7 @@ class Bringer:
         else:
             folder = f"{self._root}/{entry.path}"
             workshop = f"{kept_folder(self._root, 'clones')}/{_name(entry.path)}"
+        check_no_links(self._scratch or self._root, entry.path)
         try:
             checkout.make(bare, pin.commit, folder, workshop, self._control, self._inherit)
         except Cancelled:

@@ -4,6 +4,7 @@ Settings and environment are those of the git actions (`providers/git_repository
 machine or user, no prompt, only the transports that an address was checked for.
 """
 
+import os
 from collections.abc import Callable, Iterable
 
 from msgspec import Struct
@@ -20,6 +21,8 @@ _SETTINGS = (
     "core.logAllRefUpdates=false",
     "transfer.advertiseSID=false",
 )
+_OF_USER = ("SSH_AUTH_SOCK", "http_proxy", "https_proxy", "HTTPS_PROXY", "no_proxy", "NO_PROXY", "SSL_CERT_FILE")
+"""What of the caller's environment says how to reach remotes: keys held by an agent, proxies, certificates."""
 
 
 class Control(Struct, frozen=True):
@@ -40,6 +43,7 @@ class Git:
         self._control = control
         self._inherit = inherit
         self._environment = {
+            **{name: os.environ[name] for name in _OF_USER if name in os.environ},
             **ENVIRONMENT,
             "GIT_ALLOW_PROTOCOL": source.protocols if source else "",
             "GIT_CEILING_DIRECTORIES": folder.rpartition("/")[0] or "/",

@@ -18,8 +18,8 @@ def path_fault(path: str) -> str:
     parts = path.split("/")
     if not path or path.startswith("/") or not all(parts) or {".", ".."} & set(parts):
         return "the path must lead to a folder below its package, without . or .."
-    if any(ord(c) < 32 or ord(c) == 127 or c in ":\\" or 0xD800 <= ord(c) < 0xE000 for c in path):
-        return "the path holds a control character, colon or backslash"
+    if not path.isprintable() or ":" in path or "\\" in path:
+        return "the path holds a character that cannot be shown, a colon or a backslash"
     if _RESERVED & {part.casefold() for part in parts}:
         return "the path leads into .git or .plan, which are not a package's to have"
     if any(part.startswith("-") or part.endswith((" ", ".")) or part[0] in " ~" for part in parts):

@@ -116,7 +116,11 @@ def _quoted(text: str) -> str:
     plain = text.replace("-", "").replace("_", "").replace("/", "").replace(".", "")
     if plain.isascii() and plain.isalnum() and not text.isdigit() and text[0].isalpha() and text not in _WORDS:
         return text
-    return msgspec.json.encode(text).decode()
+    return '"' + "".join(char if char.isprintable() and char not in '"\\' else _escaped(char) for char in text) + '"'
+
+
+def _escaped(char: str) -> str:
+    return f"\\{char}" if char in '"\\' else f"\\U{ord(char):08x}"
 
 
 _WORDS = frozenset({"true", "false", "null"})

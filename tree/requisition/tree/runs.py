@@ -16,7 +16,7 @@ from requisition.runtime.layout import root_directory
 from requisition.runtime.linux import rename_noreplace
 from requisition.runtime.lock import is_held
 from requisition.runtime.root import TargetRoot
-from requisition.runtime.run import RunInfo, read_info
+from requisition.runtime.runinfo import RunInfo, read_info
 from requisition.runtime.state import RootState
 from requisition.schemas.diagnostic import BadInput
 from requisition.stdlib.action import ActionError

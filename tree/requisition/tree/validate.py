@@ -45,13 +45,15 @@ def _dependencies(tree: Tree, members: Mapping[str, Member]) -> list[Diagnostic]
 
 
 def _cycles(tree: Tree, members: Mapping[str, Member]) -> list[Diagnostic]:
-    """Each cycle of needs once, with the way around. Those of a package and its own parents were told already."""
+    """Cycles of needs, each with the way around, as if the needs that were told of already were taken out."""
+    needs = {
+        path: tuple(need for need in tree.needs.get(path, ()) if need not in {path, *ancestors(members, path)})
+        for path in members
+    }
     found = []
-    for cycle in cycles(tree.needs):
-        straight = any(two in ancestors(members, one) for one, two in zip(cycle, cycle[1:] + cycle[:1], strict=True))
-        if len(cycle) > 1 and not straight:
-            way = " → ".join(shown(path) for path in [*cycle, cycle[0]])
-            found.append(_wrong(members[cycle[0]], f"packages wait for each other: {way}", "remove one depends_on"))
+    for cycle in cycles(needs):
+        way = " → ".join(shown(path) for path in [*cycle, cycle[0]])
+        found.append(_wrong(members[cycle[0]], f"packages wait for each other: {way}", "remove one depends_on"))
     return found
 
 

@@ -122,6 +122,7 @@ class _Walk:
         self._pins: dict[str, Pin] = {}
         self._problems: list[Diagnostic] = []
         self._named: set[str] = set()
+        self._applied: set[str] = set()
         self._arrivals: queue.SimpleQueue[tuple[Entry, Standing | BaseException]] = queue.SimpleQueue()
         self._away = 0
 
@@ -228,6 +229,7 @@ class _Walk:
         """What is asked for after all, and the pin for it, if it still counts."""
         names = self._names(entry.path, None)
         refs = [ref for name, ref in self._options.refs.items() if name in names]
+        self._applied |= names & set(self._options.refs)
         if refs:
             entry = structs.replace(entry, wanted=Wanted(refs[-1]))
         pin = self._before.packages.get(entry.path)
@@ -255,19 +257,29 @@ class _Walk:
 
     def _result(self) -> Walked:
         for entry in self._shared:
+            if entry.within not in self._members:
+                continue  # what is wrong was told of that one
             member = self._members.get(entry.path)
             if member is None or _same(member.url) != _same(entry.url) or not self._agrees(entry):
                 what = f"it lies in {entry.within}, a package of its own, which does not have it there"
                 self._problem(entry, what, "move it, or make it the same child of both")
-        for name in (*self._options.update, *self._options.refs):
-            if name != "*" and name not in self._named:
-                self._problems.append(Diagnostic(what=f"no package is called {name!r}", next="plan tree ls names them"))
+        self._problems += self._unknown_names()
         ordered = tuple(self._members[path] for path in self._post_order())
         held_back = any(one.severity == "error" for one in self._problems)
         pins = {**(self._before.packages if held_back else {}), **self._pins}
         children = {path: tuple(one for one in ones if one in self._members) for path, ones in self._children.items()}
         tree = Tree(self._root, ordered, needs_of(ordered, children))
         return Walked(tree, Pins(pins), tuple(self._problems), self._bringer.asked)
+
+    def _unknown_names(self) -> list[Diagnostic]:
+        """Names in the options that nothing has, or that could not be known when they were needed."""
+        known = {*self._named, *self._applied, "*"}
+        asked = (*self._options.update, *self._options.refs)
+        found = [Diagnostic(what=f"no package is called {name!r}", next=_NAMES) for name in asked if name not in known]
+        for name in sorted(self._options.refs.keys() & self._named - self._applied):
+            what = f"the package {name!r} was not there yet, so that its other ref could not be taken"
+            found.append(Diagnostic(what=what, why="only its manifest says its name", next="name it by its path"))
+        return found
 
     def _agrees(self, entry: Entry) -> bool:
         pin = self._pins.get(entry.path)
@@ -291,6 +303,9 @@ class _Walk:
                 stack.append((path, True))
                 stack += [(child, False) for child in reversed(self._children[path])]
         return order
+
+
+_NAMES = "plan tree ls names them"
 
 
 def _same(url: str) -> str:

@@ -57,19 +57,19 @@ def apply(output: Output, /, file: str, **options: Any) -> int:
     host: Host | None = options["host"]
     only_here(host, {name: options[name] for name in ("trust", "allow_unsigned", "allow_downgrade")})
     request = _request(output, file, options)
-    if not options["dry_run"] and not options["yes"] and _person_is_here(output):
-        foreseen = _perform(output, msgspec.structs.replace(request, verb="dry-run"), host, full=options["full"])
+    if not options["dry_run"] and not options["yes"] and person_is_here(output):
+        foreseen = perform(output, msgspec.structs.replace(request, verb="dry-run"), host, full=options["full"])
         if foreseen.status == "changes" and not click.confirm("Apply this?", default=False):
             return 1
         if foreseen.status in ("refused", "bad_input", "conflict"):
             return EXIT_CODES[foreseen.status]
-    result = _perform(output, request, host, full=options["full"])
+    result = perform(output, request, host, full=options["full"])
     if _met_another(result) and options["on_interrupted"] != "keep":
         earlier = msgspec.structs.replace(request, verb=options["on_interrupted"], order_path="", only=None)
-        first = _perform(output, earlier, host, full=options["full"])
+        first = perform(output, earlier, host, full=options["full"])
         if first.status != "done":
             return EXIT_CODES[first.status]
-        result = _perform(output, request, host, full=options["full"])
+        result = perform(output, request, host, full=options["full"])
     return _code(result, detailed=options["detailed_exitcode"])
 
 
@@ -78,11 +78,12 @@ def _met_another(result: Result) -> bool:
     return result.status == "interrupted" and not result.run_id and not result.data.get("lost")
 
 
-def _person_is_here(output: Output) -> bool:
+def person_is_here(output: Output) -> bool:
+    """Whether somebody can be asked."""
     return not output.as_json and sys.stdin.isatty() and sys.stdout.isatty()
 
 
-def _perform(output: Output, request: Request, host: Host | None, *, full: bool) -> Result:
+def perform(output: Output, request: Request, host: Host | None, *, full: bool) -> Result:
     """Ask the runtime, and draw its answer to the end."""
     drawing = RunDrawing(output, full=full)
     result = run(request, drawing, host)

@@ -38,7 +38,8 @@ def verify(package, phase):
 _TEMPLATE = "port = {{ port }}\n"
 
 
-def _build_options(command: Any) -> Any:
+def build_options(command: Any) -> Any:
+    """What a build can be told, for every command that builds."""
     for option in reversed(
         (
             click.option("--target", help="Platform, as linux/debian/amd64. [default: this machine's]"),
@@ -81,13 +82,13 @@ def init(output: Output, /, name: str) -> None:
 
 @click.command()
 @click.argument("source", type=click.Path(exists=True))
-@_build_options
+@build_options
 @click.pass_obj
 def check(output: Output, /, source: str, **options: Any) -> int:
     """Find mistakes in a package, without building it: syntax, types, unknown actions, lints."""
     from requisition.compiler import check as check_package
 
-    found = check_package(_request(source, options))
+    found = check_package(build_request(source, options))
     output.findings(found)
     errors = sum(1 for one in found if one.severity == "error")
     warnings = len(found) - errors
@@ -103,11 +104,14 @@ def check(output: Output, /, source: str, **options: Any) -> int:
 @click.option(
     "-o", "--output", "path", required=True, help="Order file to write: .yaml for people, .plan for machines."
 )
-@_build_options
+@build_options
 @click.option("--root", help="Target root that binds the order; empty: whoever applies names it.")
 @click.option("--serial", type=click.IntRange(0, 1 << 53), help="Serial; lower ones are refused once applied.")
 @click.option("--expires", default="", help="Time after which the order is refused, as 2027-06-30T00:00:00Z.")
 @click.option("--host", "hosts", multiple=True, help="Bind the order to a host name (repeatable).")
+@click.option(
+    "--checkout", metavar="DIR", default="", help="Where the package will lie on the target, for links and commands."
+)
 @click.option("--bundle", is_flag=True, help="Put the content of every input into the file (.plan only).")
 @click.pass_obj
 def build(output: Output, /, source: str, path: str, **options: Any) -> int:
@@ -122,7 +126,7 @@ def build(output: Output, /, source: str, path: str, **options: Any) -> int:
     from requisition.schemas import orderfile
 
     started = time.monotonic()
-    built = build_package(_request(source, options))
+    built = build_package(build_request(source, options))
     output.findings(built.warnings)
     folder = source if os.path.isdir(source) else os.path.dirname(source) or "."
     hint = os.path.relpath(os.path.abspath(folder), os.path.dirname(os.path.abspath(path)))
@@ -139,7 +143,8 @@ def build(output: Output, /, source: str, path: str, **options: Any) -> int:
     return 0
 
 
-def _request(source: str, options: dict[str, Any]) -> Any:
+def build_request(source: str, options: dict[str, Any]) -> Any:
+    """The request of a build, from its options."""
     from requisition.compiler import BuildRequest, parse_target
     from requisition.runtime.machine import platform_of_machine
     from requisition.schemas.trustfile import parse_time
@@ -165,4 +170,5 @@ def _request(source: str, options: dict[str, Any]) -> Any:
         serial=options.get("serial"),
         expires=options.get("expires", ""),
         hosts=options.get("hosts", ()),
+        checkout=os.path.abspath(options["checkout"]) if options.get("checkout") else "",
     )

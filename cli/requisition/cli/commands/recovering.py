@@ -14,7 +14,7 @@ from requisition.cli.secrets import read_secrets
 from requisition.runtime.frames import EXIT_CODES, Request, Visit
 from requisition.runtime.layout import StateDir
 from requisition.runtime.places import default_trust
-from requisition.runtime.run import RunInfo
+from requisition.runtime.runinfo import RunInfo
 from requisition.schemas.diagnostic import Failed
 
 _secret_option = click.option(

@@ -18,7 +18,8 @@ def key_path(name: str) -> str:
     return os.path.join(key_dir(), name)
 
 
-def _ask(what: str) -> bytes:
+def ask_passphrase(what: str) -> bytes:
+    """Of a key, from the terminal."""
     return click.prompt(f"passphrase of {what}", hide_input=True, err=True).encode()
 
 
@@ -39,7 +40,7 @@ def sign(output: Output, /, file: str, keys: tuple[str, ...], passphrase_file: s
 
     def ask(what: str) -> bytes:
         if passphrase_file is None:
-            return _ask(what)
+            return ask_passphrase(what)
         with open(passphrase_file, "rb") as secret:
             return secret.read(1 << 12).rstrip(b"\n")
 
@@ -159,7 +160,7 @@ def show(output: Output, /, name: str) -> None:
         with open(beside, encoding="utf-8", errors="replace") as file:
             public = parse_public_key(file.read(1 << 16), beside)
     else:
-        public = load_signer(path, _ask).public
+        public = load_signer(path, ask_passphrase).public
     if output.as_json:
         output.json({"keyid": public.keyid, "public": public.openssh()})
     output.result(public.openssh())

@@ -5,6 +5,7 @@
 """
 
 import shutil
+from posixpath import normpath
 from typing import Annotated, Any
 
 from msgspec import Struct
@@ -15,6 +16,7 @@ from requisition.stdlib.providers.require import PATH, Message, gate
 from requisition.stdlib.spec import Output, slot
 
 MAX_DEPTH = 32
+_SHOWN, _SHOWN_DEPTH = 200, 4
 
 
 class ConditionSlots(Struct, frozen=True):
@@ -51,21 +53,35 @@ def holds(host: Host, test: object, depth: int = 1) -> bool:
     if name in ("all_of", "any_of", "none_of") and isinstance(value, list):
         met = (holds(host, one, depth + 1) for one in value)
         return all(met) if name == "all_of" else any(met) is (name == "any_of")
-    if name == "path_exists" and isinstance(value, str):
+    if name == "path_exists" and _is_path(value):
         return host.stat(value) is not None
     if name == "cmd_available" and isinstance(value, str) and value and "/" not in value and value[0] != "-":
         return shutil.which(value, path=PATH) is not None
-    if name == "symlink_ok" and isinstance(value, dict) and value.keys() == {"src", "dst"}:
+    if name == "symlink_ok" and _is_link(value):
         found = host.stat(value["dst"])
         return found is not None and found.kind == "link" and host.readlink(value["dst"]) == value["src"]
     raise ActionError(f"{shown(test)} is no test", "see plan actions require.condition")
 
 
-def shown(test: object) -> str:
+def _is_path(value: object) -> bool:
+    """Absolute below the target root and normalized: nothing in it leads out."""
+    return isinstance(value, str) and value[:1] == "/" != value[1:2] and normpath(value) == value and "\0" not in value
+
+
+def _is_link(value: object) -> bool:
+    return (
+        isinstance(value, dict)
+        and value.keys() == {"src", "dst"}
+        and isinstance(value["src"], str)
+        and _is_path(value["dst"])
+    )
+
+
+def shown(test: object, depth: int = 0) -> str:
     """A test in a few words."""
-    if not isinstance(test, dict) or len(test) != 1:
-        return repr(test)[:80]
+    if not isinstance(test, dict) or len(test) != 1 or depth > _SHOWN_DEPTH:
+        return repr(test)[:_SHOWN] if depth <= _SHOWN_DEPTH else "…"
     ((name, value),) = test.items()
     if isinstance(value, list):
-        return f"{name}({', '.join(map(shown, value))})"[:300]
-    return f"{name} {value['dst'] if isinstance(value, dict) and 'dst' in value else value}"[:300]
+        return f"{name}({', '.join(shown(one, depth + 1) for one in value[:_SHOWN])})"[:_SHOWN]
+    return f"{name} {value['dst'] if isinstance(value, dict) and 'dst' in value else value}"[:_SHOWN]
