@@ -316,6 +316,22 @@ def test_a_package_without_starlark_can_be_nested(tmp_path):
     ]
 
 
+def test_a_package_of_a_home_is_not_put_into_one_of_the_system(tmp_path):
+    write(tmp_path / "inner", {"package.yaml": "name: inner\nscope: home\nactions: [{mkdir: {path: ~/x}}]\n"})
+    script = "def install(package, phase):\n    plan.deploy('inner')\n"
+    with pytest.raises(BadInput, match="inner is for a home, and demo"):
+        built(tmp_path, {"package.star": script})
+    found = built(tmp_path, {"package.yaml": "name: demo\nscope: home\n", "package.star": script}).order.nodes
+    assert found[0].slots["path"] == "/x"
+
+
+def test_a_nested_package_is_in_the_home_of_the_one_around_it(tmp_path):
+    write(tmp_path / "inner", {"package.yaml": "name: inner\nactions: [{mkdir: {path: ~/x}}]\n"})
+    script = "def install(package, phase):\n    plan.deploy('inner')\n"
+    files = {"package.yaml": "name: demo\nscope: home\n", "package.star": script}
+    assert built(tmp_path, files, target_root="/mnt/me").order.nodes[0].slots["path"] == "/x"
+
+
 def test_a_mistake_of_a_nested_package_is_told_with_its_folder(tmp_path):
     write(tmp_path / "inner", {"package.yaml": "name: inner\nactions: [{mkdir: {path: x}}]\n"})
     with pytest.raises(BadInput) as refused:

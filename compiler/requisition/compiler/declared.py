@@ -66,7 +66,7 @@ def _first_place() -> _Place:
 
 class _Writer:
     def __init__(self, package: Package, values: Values) -> None:
-        self._name = package.manifest.name
+        self._name, self._home = package.manifest.name, package.home
         self._values = values
         self._tests = Tests(package.facts.platform.os, values)
         self._here = _first_place()
@@ -137,7 +137,7 @@ class _Writer:
         if env.scope == "session":
             self._here.session = {**self._here.session, env.name: self._values.text(where, env.value)}
             return
-        if env.scope == "machine" and self._values.in_home:
+        if env.scope == "machine" and self._home:
             advice = "scope: user, or scope: system for the whole package"
             raise self._values.bad((*path, "scope"), "a package of a home sets nothing for all users", advice)
         self._take(f"variable of the {env.scope}", env.name, (*path, "name"))
@@ -153,7 +153,7 @@ class _Writer:
         if last not in ("$PATH", "${PATH}", "%PATH%") or not folders:
             advice = "write the folders and then $PATH, as ~/bin:$PATH"
             raise self._values.bad(path, "PATH would lose the folders that it has", advice)
-        home = "~" if self._values.in_home else ""
+        home = "~" if self._home else ""
         return {"path": [home + self._values.target(path, folder) for folder in folders]}
 
     def _mkdir(self, mkdir: Mkdir, path: Path) -> None:

@@ -5,6 +5,7 @@ import stat
 
 from msgspec import Struct
 
+from requisition.compiler.child_rules import bad_path
 from requisition.compiler.manifest import MANIFEST, Child, Manifest, parse_manifest
 from requisition.schemas import strictyaml
 from requisition.schemas.diagnostic import BadInput, Diagnostic
@@ -45,7 +46,7 @@ def read(folder: str) -> tuple[Manifest, bytes]:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             raise BadInput.of(f"{MANIFEST} is no file", where=path, next="put a file there")
         text = file.read(strictyaml.MAX_BYTES + 1)
-    return parse_manifest(text, path), text
+    return parse_manifest(text, path, children=False), text
 
 
 def entries(manifest: Manifest, text: bytes, folder: str, parent: str) -> tuple[list[Entry], list[Diagnostic]]:
@@ -59,8 +60,8 @@ def entries(manifest: Manifest, text: bytes, folder: str, parent: str) -> tuple[
     taken: dict[str, Entry] = {}
     for at, child in enumerate(manifest.children):
         where = "{}:{}:{}".format(file, *positions.get(("children", at), (1, 1)))
-        path = child.path or child.url.rstrip("/").replace(":", "/").rpartition("/")[2].removesuffix(".git")
-        fault = path_fault(path) or _fault(child)
+        path = child.place
+        fault = path_fault(path) or bad_path(path) or _fault(child)
         if fault:
             wrong.append(Diagnostic(what=f"the child {path or child.url!r}: {fault}", where=where, next="correct it"))
             continue
