@@ -50,6 +50,7 @@ MISTAKES = [
     ("name: a\nchildren: [{url: ../x, ref: v1, version: '1'}]", "2:42", "not both"),
     ("name: a\nchildren: [{url: ../x, ref: -b}]", "2:29", "is no branch, tag or commit"),
     ("name: a\nchildren: [{url: ../x, version: newest}]", "2:33", "is no range of versions"),
+    ("name: a\nchildren: [{url: ../x, path: y}, {url: ../z, path: y/z}]", "2:52", "lies inside of another child, 'y'"),
     ("name: a\nchildren: [{url: ../é.git}, {url: ../z, path: e\u0301}]", "2:47", "two children lie at"),
     ("name: a\nchildren: [{url: ../Y}, {url: h:x/y.git}]", "2:31", "two children lie at 'y'"),
     ("name: a\ndepends_on: [a]", "2:14", "cannot depend on itself"),

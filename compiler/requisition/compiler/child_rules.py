@@ -63,8 +63,7 @@ _URL = "write it as https://host/name.git, git@host:name.git, or ../name"
 
 
 def _together(children: Sequence["Child"]) -> Iterator[Problem]:
-    """Two children at one path, however it is written. One inside of the other is judged when both are there: the outer
-    one may name it too (`requisition.tree`)."""
+    """Two children at one path, however it is written, or one inside of the other."""
     taken: dict[str, int] = {}
     for at, child in enumerate(children):
         key = _folded(child.place)
@@ -74,6 +73,13 @@ def _together(children: Sequence["Child"]) -> Iterator[Problem]:
             why = f"the other one is {children[taken[key]].url}"
             yield Problem(where, what, "give one of them another `path`", why)
         taken.setdefault(key, at)
+    for at, child in enumerate(children):
+        parts = _folded(child.place).split("/")
+        outer = next((o for n in range(1, len(parts)) if (o := "/".join(parts[:n])) in taken), None)
+        if outer is not None:
+            what = f"{child.place!r} lies inside of another child, {children[taken[outer]].place!r}"
+            where = ("children", at, "path" if child.path else "url")
+            yield Problem(where, what, "give it a place of its own, or let that child name it")
 
 
 def _folded(path: str) -> str:

@@ -6,7 +6,6 @@ from typing import Any, Literal
 
 from msgspec import Struct, field
 
-from requisition.compiler.child_rules import child_problems
 from requisition.compiler.declared_forms import Action
 from requisition.compiler.findings import Problem, placed
 from requisition.compiler.manifest_rules import PHASES, problems
@@ -103,9 +102,8 @@ def read_manifest(folder: str) -> Manifest:
     return parse_manifest(text, path)
 
 
-def parse_manifest(text: bytes | str, where: str, *, children: bool = True) -> Manifest:
-    """The manifest in a text. Raises BadInput with every finding and its place. `children`: judge these too; who walks
-    a tree judges each for itself, so that a mistake in one hides nothing of the others."""
+def parse_manifest(text: bytes | str, where: str) -> Manifest:
+    """The manifest in a text. Raises BadInput with every finding and its place."""
     value, positions = strictyaml.load(text, where, depth=MAX_DEPTH)
     wrong = []
     if isinstance(value, dict):
@@ -120,7 +118,7 @@ def parse_manifest(text: bytes | str, where: str, *, children: bool = True) -> M
         found = strictyaml.typed(value, positions, where, Manifest)
     except BadInput as failure:
         raise BadInput([*(placed(one, positions, where) for one in wrong), *failure.diagnostics]) from failure
-    wrong += [*problems(found), *(child_problems(found) if children else ())]
+    wrong += problems(found)
     if wrong:
         raise BadInput(placed(one, positions, where) for one in wrong)
     return found

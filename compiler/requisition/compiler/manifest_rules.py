@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from requisition.compiler.child_rules import child_problems
 from requisition.compiler.declared_rules import action_problems
 from requisition.compiler.findings import Problem
 from requisition.compiler.settings import check_fragment, check_value
@@ -25,13 +26,14 @@ _LETTERS = "use letters, digits, - and _"
 
 
 def problems(found: "Manifest") -> list[Problem]:
-    """Everything but its children, in the order of the manifest's fields."""
+    """Everything, in the order of the manifest's fields."""
     return [
         *_identity(found),
         *_names(found),
         *_settings(found),
         *_phases(found),
         *_layers(found),
+        *child_problems(found),
         *_actions(found),
     ]
 

@@ -76,6 +76,8 @@ def sync(output: Output, /, folder: str, **options: Any) -> int:
             _mend(output, root)
         walked = _walk(output, root, options, scratch)
         request = _whole(root, walked, options)
+        if not options["dry_run"]:
+            _take_back_cut_off(output, request.target_root or "")
         choice = _choose(output, root, walked, request, options)
         if not choice.install:
             output.result(f"{output.style('=', 'good')} Nothing to do: {_packages(choice.skipped)} as installed.")
@@ -168,6 +170,19 @@ def _whole(root: str, walked: "Walked", options: dict[str, Any]) -> "BuildReques
     return msgspec.structs.replace(
         request, target_root=resolved_root(walked.tree.member("").manifest, request.target_root), checkout=root
     )
+
+
+def _take_back_cut_off(output: Output, target: str) -> None:
+    """A run that was cut off is taken back, so that the sync begins from what is known."""
+    from requisition.tree.sync import on_this_machine
+
+    for info in all_runs(output, None):
+        if info.state == "running" and info.target_root == on_this_machine(target):
+            asked = Request(verb="rollback", state_dir=output.state_dir, run_id=info.run_id)
+            output.say(f"{output.style('!', 'warn')} {info.run_id} was cut off: it is taken back first")
+            result = perform(output, asked, None, full=False)
+            if result.status != "done":
+                raise Failed(result.diagnostics)
 
 
 def _choose(output: Output, root: str, walked: "Walked", request: "BuildRequest", options: dict[str, Any]) -> "Choice":

@@ -1,0 +1,215 @@
+"""`plan sync` whole: real git, the real compiler, the real runtime."""
+
+import json
+import signal
+
+import pytest
+
+from support.synced import Grove, writes
+
+ALL = {"a.txt", "b.txt", "top.txt"}
+
+
+@pytest.fixture
+def grove(tmp_path):
+    return Grove(tmp_path)
+
+
+@pytest.fixture
+def small(grove):
+    """Two children, and a root that needs what they made."""
+    a = grove.remote("a", writes("/a.txt"))
+    b = grove.remote("b", writes("/b.txt"))
+    look = f'    plan.shell.exec(["test", "-e", "{grove.target}/a.txt"], checks_only = True)\n'
+    grove.names({"a": a.url, "vendor/b": b.url}, writes("/top.txt", more=look))
+    return grove
+
+
+def test_children_are_installed_before_their_parent_and_each_step_is_told(small):
+    small.sync()
+    assert small.there() == ALL
+    assert small.steps() == [
+        ("started", "a"), ("started", "vendor/b"), ("started", ""),
+        ("completed", "a"), ("completed", "vendor/b"), ("completed", ""),
+    ]  # fmt: skip
+    assert [event["step"] for event in small.events() if event["kind"] == "sync"] == ["begin", "end"]
+    assert len(small.runs()) == 1
+
+
+def test_a_second_sync_does_nothing_at_all(small):
+    small.sync()
+    before = small.everything()
+    assert "Nothing to do" in small.sync()
+    assert small.everything() == before
+    assert len(small.runs()) == 1
+
+
+def test_what_was_skipped_is_not_even_evaluated(small):
+    small.sync()
+    script = small.root / "a/package.star"
+    script.write_text(script.read_text())
+    assert "Nothing to do" in small.sync()
+    script.write_text("this is no Starlark (")
+    assert "package.star" in small.sync(code=4)
+
+
+def test_a_file_that_went_missing_is_put_back_by_its_package_alone(small):
+    small.sync()
+    (small.target / "b.txt").unlink()
+    assert "1 package to install, 2 packages as installed" in small.sync()
+    assert small.there() == ALL
+
+
+def test_after_a_rollback_and_after_a_teardown_a_sync_installs_again(small):
+    small.sync()
+    small.plan("rollback", "--yes")
+    assert small.there() == set()
+    small.sync()
+    assert small.there() == ALL
+    small.teardown()
+    assert small.there() == set()
+    small.sync()
+    assert small.there() == ALL
+
+
+def test_a_dry_run_changes_nothing_and_tells_what_would_be(small):
+    before = small.everything()
+    said = small.plan("sync", "--dry-run", "--diff")
+    assert "+ file.write:/b.txt" in said
+    assert "+top.txt" not in small.there()
+    assert small.everything() == before
+    assert small.runs() == []
+    small.plan("sync", "--dry-run", "--detailed-exitcode", code=2)
+
+
+def test_a_package_that_fails_halts_those_above_it_and_what_is_mended_is_done_next_time(grove):
+    good = grove.remote("good", writes("/good.txt"))
+    bad = grove.remote("bad", writes("/half.txt", more='    plan.shell.exec(["false"])\n'))
+    middle = grove.remote("middle", writes("/middle.txt"), children={"bad": bad.url})
+    grove.names({"good": good.url, "middle": middle.url}, writes("/top.txt"))
+    said = grove.sync(code=1)
+    assert "middle/bad/package.star:3" in said
+    assert "halted, because middle/bad failed: middle, the root" in said
+    assert grove.there() == {"good.txt"}
+    halted = {event["path"]: event for event in grove.events() if event["kind"] == "halted"}
+    assert halted.keys() == {"middle/bad", "middle", ""}
+    assert halted["middle/bad"]["action"] == "bad/install/shell.exec:false"
+    assert halted["middle"]["why"] == "middle/bad failed"
+    assert "1 package as installed" in grove.sync(code=1)
+    grove.remote("bad", writes("/half.txt"))
+    grove.sync("--update", "bad")
+    assert grove.there() == {"good.txt", "half.txt", "middle.txt", "top.txt"}
+
+
+def test_two_packages_that_write_one_target_are_found_before_anything_runs(grove):
+    one = grove.remote("one", writes("/same.txt"))
+    two = grove.remote("two", 'def install(package, phase):\n    plan.file.write("other", "/same.txt")\n')
+    grove.names({"one": one.url, "two": two.url})
+    said = grove.sync(code=4)
+    assert "both put something at /same.txt" in said
+    assert "two/package.star:2" in said
+    assert "one/package.star:2" in said
+    assert grove.there() == set()
+
+
+def test_mistakes_of_all_packages_are_told_at_once(grove):
+    one = grove.remote("one", "def install(package, phase):\n    plan.file.nothing()\n")
+    two = grove.remote("two", "def install(package, phase):\n    plan.file.write(5)\n")
+    grove.names({"one": one.url, "two": two.url})
+    said = grove.sync(code=4)
+    assert "one/package.star:2" in said
+    assert "two/package.star:2" in said
+
+
+def test_a_pin_moves_when_asked_and_for_that_package_only(small):
+    small.sync()
+    for name in ("a", "b"):
+        small.remote(name, writes(f"/{name}.txt", f"/{name}-2.txt"))
+    assert "Nothing to do" in small.sync()
+    small.sync("--update", "a")
+    assert small.there() == ALL | {"a-2.txt"}
+    small.sync("--update", "*")
+    assert small.there() == ALL | {"a-2.txt", "b-2.txt"}
+
+
+def test_another_ref_is_for_the_package_that_is_named(small):
+    a = small.remote("a", writes("/a.txt"))
+    a.commit({"package.yaml": "name: a\n", "package.star": writes("/a.txt", "/next.txt")}, branch="next")
+    small.sync("--ref", "a=next")
+    assert small.there() == ALL | {"next.txt"}
+
+
+def test_only_some_packages_and_what_they_need(small):
+    small.sync("--only", "vendor/*")
+    assert small.there() == {"b.txt"}
+    assert "no package matches 'nobody'" in small.sync("--only", "nobody", code=4)
+
+
+def test_force_installs_what_is_there(small):
+    small.sync()
+    assert "3 packages to install" in small.sync("--force")
+
+
+def test_the_order_of_a_tree_can_be_reviewed_signed_and_applied_by_itself(small, tmp_path):
+    small.plan("key", "new", "mine")
+    small.plan("trust", "init")
+    order = str(tmp_path / "tree.yaml")
+    small.plan("sync", "-o", order)
+    assert small.there() == set()
+    shown = small.plan("show", order)
+    assert "b/install" in shown
+    small.plan("apply", order, "--yes", code=3)
+    small.plan("sign", order, "--key", "mine")
+    small.plan("apply", order, "--yes")
+    assert small.there() == ALL
+    small.plan("sync", "--yes", "--key", "mine")
+    assert "Nothing to do" in small.plan("sync", "--yes", "--key", "mine")
+
+
+def test_offline_works_from_the_cache_and_says_what_it_lacks(small):
+    small.sync()
+    for name in ("a", "vendor/b"):
+        (small.folder / f"{name.rpartition('/')[2]}.git").rename(small.folder / f"{name.rpartition('/')[2]}.gone")
+    small.teardown()
+    assert "done" in small.sync("--offline")
+    assert small.there() == ALL
+    small.names({"new": f"file://{small.folder}/new.git"})
+    assert "not in the cache" in small.sync("--offline", code=4)
+
+
+def test_with_json_every_line_is_an_object(small):
+    lines = small.plan("sync", "--allow-unsigned", "--yes", "--json").splitlines()
+    assert all(isinstance(json.loads(line), dict) for line in lines)
+    assert json.loads(lines[-1])["status"] == "done"
+
+
+def test_a_sync_that_was_killed_is_ended_by_the_next_one(grove):
+    wait = f'    plan.shell.exec(["sh", "-c", "touch {grove.folder}/here; sleep 60"])\n'
+    slow = grove.remote("slow", writes("/slow.txt", more=wait))
+    grove.names({"slow": slow.url}, writes("/top.txt"))
+    process = grove.start("sync", "--allow-unsigned", "--yes")
+    while not (grove.folder / "here").exists():
+        assert process.poll() is None
+    runtimes = _children(process.pid)
+    process.send_signal(signal.SIGKILL)
+    for runtime in runtimes:
+        _kill_all(runtime)
+    process.communicate()
+    grove.remote("slow", writes("/slow.txt"))
+    said = grove.sync("--update", "slow")
+    assert "slow" in said
+    assert grove.there() == {"slow.txt", "top.txt"}
+    assert "Nothing to do" in grove.sync()
+
+
+def _children(pid):
+    with open(f"/proc/{pid}/task/{pid}/children") as file:
+        return [int(one) for one in file.read().split()]
+
+
+def _kill_all(pid):
+    import os
+
+    for child in _children(pid):
+        _kill_all(child)
+    os.kill(pid, signal.SIGKILL)
