@@ -252,6 +252,21 @@ def test_a_requirement_that_no_target_of_this_system_meets_is_told_skipped_or_re
     assert [one.severity for one in declared(tmp_path, actions.replace("FAIL", "warn")).warnings] == ["warn"]
 
 
+def test_what_is_skipped_within_a_when_ends_with_it_on_the_systems_own_branch_too(tmp_path):
+    actions = """
+  - when:
+      os: linux
+      actions:
+        - require: {all_of: [{path_exists: /x}], on_fail: skip}
+        - mkdir: {path: /inside}
+  - mkdir: {path: /behind}
+"""
+    choice, behind, gate, inside = nodes(tmp_path, actions)
+    assert choice.slots["cases"] == [{"when": ["lit", True], "body": "demo/install/choose-1/case-1"}]
+    assert behind.needs == (choice.id,)
+    assert gate.id in inside.needs
+
+
 def test_a_requirement_is_asked_before_what_follows(tmp_path):
     gate, made = nodes(
         tmp_path, "  - require: {any_of: [{cmd_available: git}], on_fail: skip}\n  - mkdir: {path: /b}\n"

@@ -86,6 +86,15 @@ def test_a_mistake_of_a_nested_package_is_told_with_its_folder(tmp_path):
     assert refused.value.diagnostics[0].where == "inner/package.yaml:2:26"
 
 
+def test_a_manifest_in_another_encoding_is_told_or_read_and_never_fails(tmp_path):
+    text = "name: demo\nactions: [{mkdir: {path: /é/$x}}]\n"
+    for encoding in ("utf-16", "utf-8-sig", "latin-1"):
+        write(tmp_path, {})
+        (tmp_path / "package.yaml").write_bytes(text.encode(encoding))
+        with pytest.raises(BadInput):
+            build(request(tmp_path))
+
+
 def test_settings_are_checked_against_their_patterns_here_too(tmp_path):
     manifest = "name: demo\nsettings: {s: {pattern: '^a', default: b}}\nactions: []\n"
     with pytest.raises(BadInput, match="expected a match of"):

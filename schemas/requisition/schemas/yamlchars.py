@@ -19,7 +19,7 @@ class Characters:
     def place(self, of_value: tuple[int, int], offset: int) -> tuple[int, int]:
         """Line and column (from 1) of the character at `offset` of the value that stands at a line and column."""
         line, column = of_value
-        at = self._starts[line - 1] + column - 1
+        at = self._starts[min(line, len(self._starts)) - 1] + column - 1
         quote = self._text[at : at + 1]
         if quote in ("|", ">"):
             index = _in_block(self._text, self._starts, line, offset)
