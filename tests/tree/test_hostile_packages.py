@@ -83,7 +83,7 @@ def test_a_child_is_not_put_behind_a_link_of_its_parent(tmp_path, hostile):
     root = root_of(tmp_path, {"h": hostile.url})
     scratch = tmp_path / "scratch"
     scratch.mkdir()
-    for place, options in ((scratch, {"change": False, "scratch": str(scratch)}), (root, {})):
+    for place, options in ((scratch / "tree", {"change": False, "scratch": str(scratch)}), (root, {})):
         found = words(walked(root, **options))
         assert f"h/way/leaf: {place}/h/way is a link" in found
         assert f"h/leaf: {place}/h/leaf is a link" in found

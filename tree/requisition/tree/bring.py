@@ -107,7 +107,7 @@ class Bringer:
         """Check out where nothing is; once more from a fresh cache when the cache turns out to be damaged."""
         if self._scratch:
             folder = f"{self._scratch}/{entry.path}"
-            workshop = f"{self._scratch}/.{_name(entry.path)}"
+            workshop = f"{self._scratch}.new/{_name(entry.path)}"
         else:
             folder = f"{self._root}/{entry.path}"
             workshop = f"{kept_folder(self._root, 'clones')}/{_name(entry.path)}"
