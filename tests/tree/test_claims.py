@@ -7,7 +7,7 @@ from contextlib import ExitStack
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from requisition.schemas.diagnostic import BadInput
@@ -157,6 +157,7 @@ def test_a_link_in_a_locks_place_is_not_followed(tmp_path):
 
 
 @given(st.lists(st.text(max_size=300), unique=True, max_size=5))
+@settings(deadline=None)
 def test_every_path_has_one_name_of_its_own_that_a_file_can_have(paths):
     names = [os.path.relpath(lock_path("/r", path), "/r/.plan/locks") for path in paths]
     assert len(set(names)) == len(paths)

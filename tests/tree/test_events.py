@@ -4,11 +4,11 @@ import subprocess
 import sys
 import threading
 
-import jsonschema
 import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
 
 from requisition.schemas.diagnostic import BadInput, Failed
 from requisition.schemas.jsonschema import schema
@@ -30,6 +30,7 @@ from requisition.tree.events import (
 from requisition.tree.history import compacted, fold
 from support.treelog import AT, known_events, later_events, noon
 
+SCHEMA = Draft202012Validator(json.loads(schema("tree-event")))
 NEWER = b'{"kind":"moon","version":2,"phase":"full"}'
 
 
@@ -74,17 +75,18 @@ def test_a_line_says_kind_version_and_time_first(tmp_path):
 
 
 @given(known_events(st.text(max_size=3000)))
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 def test_every_event_is_one_line_that_its_schema_allows_and_that_is_read_back(event):
     line = to_line(event)
     assert line.endswith(b"\n")
     assert line.count(b"\n") == 1
     assert len(line) <= MAX_LINE
-    jsonschema.validate(json.loads(line), json.loads(schema("tree-event")))
+    SCHEMA.validate(json.loads(line))
     assert to_line(from_line(line[:-1])) == line
 
 
 @given(st.text(st.characters()) | st.text("äß€😀\ud800", min_size=2000, max_size=4000), st.integers(8, MAX_TEXT))
+@settings(deadline=None)
 def test_a_clipped_text_is_utf8_of_bounded_size_and_keeps_its_beginning(text, limit):
     found = clip(text, limit)
     assert len(found.encode()) <= limit
@@ -272,7 +274,7 @@ def test_the_state_is_the_last_step_of_each_package(tmp_path):
 
 
 @given(st.lists(known_events() | later_events(), max_size=40))
-@settings(max_examples=400)
+@settings(max_examples=400, deadline=None)
 def test_compaction_keeps_the_state_and_is_idempotent(said):
     kept = compacted(said)
     assert fold(kept) == fold(said)
@@ -281,6 +283,7 @@ def test_compaction_keeps_the_state_and_is_idempotent(said):
 
 
 @given(st.lists(known_events(), max_size=40))
+@settings(deadline=None)
 def test_a_compacted_log_holds_no_event_that_says_nothing(said):
     kept = compacted(said)
     state = fold(kept)
@@ -288,6 +291,7 @@ def test_a_compacted_log_holds_no_event_that_says_nothing(said):
 
 
 @given(st.lists(known_events(), max_size=20), st.lists(known_events(), max_size=20))
+@settings(deadline=None)
 def test_what_comes_after_a_compaction_means_the_same(before, after):
     assert fold([*compacted(before), *after]) == fold([*before, *after])
 

@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from requisition.schemas.diagnostic import BadInput
@@ -15,6 +15,7 @@ def test_without_a_file_nothing_is_installed(tmp_path):
 
 
 @given(packages=st.dictionaries(st.text(max_size=9), st.builds(Installed, st.text(), st.text(), st.text()), max_size=5))
+@settings(deadline=None)
 def test_what_is_written_is_read_back_sorted(tmp_path_factory, packages):
     root = str(tmp_path_factory.mktemp("tree"))
     installed.write(root, packages)

@@ -15,7 +15,7 @@ from requisition.tree.claims import Claim, Owner, claim, lock_path
 from requisition.tree.events import Completed, EventLog, Halted, Started, Sync, log_path
 from requisition.tree.installed import Installed
 from support.orders import OrderBuilder
-from support.process import request, run_runtime
+from support.process import command, encoded, request, run_runtime
 from support.treelog import AT, known_events, noon
 from support.trees import snapshot
 
@@ -150,6 +150,27 @@ def test_a_damaged_line_is_left_to_a_person_by_number_and_the_rest_is_mended(roo
     assert clone.done
 
 
+def test_a_damaged_record_of_what_is_installed_is_told_and_the_log_is_mended(root):
+    root.say(Started(path="a"))
+    file = root.put(".plan/installed.json", b"{")
+    damaged, start = root.scan()
+    assert (damaged.kind, damaged.path) == ("damaged record", ".plan/installed.json")
+    assert [answer.done for answer in root.mend([damaged, start])] == [False, True]
+    assert [one.kind for one in root.scan()] == ["damaged record"]
+    assert file.read_bytes() == b"{"
+
+
+@pytest.mark.parametrize("path", ["events.jsonl", "installed.json"])
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo, lambda path: os.symlink("/dev/zero", path)])
+def test_what_is_no_file_is_told_and_not_opened(root, path, make):
+    root.say()
+    (root.folder / ".plan/events.jsonl").unlink()
+    make(root.folder / ".plan" / path)
+    (found,) = recovery.scan(str(root.folder), state_dir=str(root.state))
+    assert found.path == f".plan/{path}"
+    assert not found.mend
+
+
 def test_it_is_found_wherever_in_a_sync_the_kill_came(root):
     steps = [Sync(step="begin", packages=2)]
     for path in ("a", "b", ""):
@@ -256,13 +277,15 @@ def test_a_stale_lock_names_who_held_it_and_is_removed(root):
     gone = msgspec.structs.replace(ME, began=1)
     root.put(".plan/locks/a%2Fb", msgspec.json.encode(Claim("a/b", gone, AT)))
     root.put(".plan/locks/c", b"")
+    (root.folder / ".plan/locks/folder").mkdir()
+    (root.folder / ".plan/locks/link").symlink_to("c")
     told, silent = root.scan()
     assert (told.kind, told.path) == ("stale lock", ".plan/locks/a%2Fb")
     assert f"process {ME.pid}" in told.text
     assert AT in told.text
     assert all(answer.done for answer in root.mend([told, silent]))
     assert root.scan() == []
-    assert os.listdir(root.folder / ".plan/locks") == []
+    assert sorted(os.listdir(root.folder / ".plan/locks")) == ["folder", "link"]
 
 
 def test_a_stale_lock_that_was_taken_meanwhile_is_left(root):
@@ -387,19 +410,34 @@ def test_a_run_of_another_package_is_not_of_this_tree(root, tmp_path):
     assert recovery.scan(str(tmp_path / "other"), state_dir=str(root.state)) == []
 
 
-def test_a_run_that_still_runs_is_not_cut_off(root, tmp_path):
+def test_while_a_run_of_the_tree_goes_on_nothing_is_taken_for_cut_off(root, tmp_path):
+    root.say(Sync(step="begin"), Started(path="a"))
     gate = tmp_path / "gate"
     os.mkfifo(gate)
     order = OrderBuilder(root.folder, root.target)
     order.node("shell.exec", argv=["cat", str(gate)])
     path = order.write()
-    from support.process import command, encoded
-
     asked = encoded(request("apply", root.state, path, source_root=str(root.folder)))
     with subprocess.Popen(command(), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as runtime:
         runtime.stdin.write(asked)
         runtime.stdin.flush()
         with open(gate, "wb"):  # waits until the command reads
-            assert root.scan() == []
+            (found,) = root.scan()
+            assert found.kind == "in use"
         runtime.stdin.close()
         runtime.wait()
+    assert root.kinds() == [("sync cut off", ""), ("start without an end", "a")]
+
+
+def test_a_run_that_was_cut_off_before_it_did_anything_is_no_finding(root):
+    run_id = cut_off(root)
+    (root.state / "runs" / run_id / "journal").unlink()
+    assert root.scan() == []
+
+
+def test_a_journal_that_nobody_can_read_is_told(root):
+    run_id = cut_off(root)
+    (root.state / "runs" / run_id / "journal").write_bytes(b"something else")
+    (found,) = root.scan()
+    assert (found.kind, found.path) == ("run cut off", run_id)
+    assert "not a journal" in found.text

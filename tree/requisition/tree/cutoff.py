@@ -18,18 +18,14 @@ def find(root: str) -> Iterator[Finding]:
     """Findings of the log. Changes nothing."""
     path = log_path(root)
     try:
+        installed.read(root)
+    except BadInput as error:
+        yield _damaged("damaged record", root, error)
+    try:
         torn = torn_bytes(path)
         state = fold(read_events(path))
     except BadInput as error:
-        told = error.diagnostics[0]
-        where = told.where.removeprefix(f"{root}/")
-        yield Finding(
-            kind="damaged log",
-            root=root,
-            path=where,
-            text=": ".join(filter(None, (told.what, told.why))),
-            next=told.next,
-        )
+        yield _damaged("damaged log", root, error)
         return
     if torn:
         text = f"the last line has no end: {torn} bytes that were never announced"
@@ -77,8 +73,17 @@ def _end(finding: Finding, state: State) -> Known | None:
     return None
 
 
+def _damaged(kind: Kind, root: str, error: BadInput) -> Finding:
+    told = error.diagnostics[0]
+    text = ": ".join(filter(None, (told.what, told.why)))
+    return Finding(kind=kind, root=root, path=told.where.removeprefix(f"{root}/"), text=text, next=told.next)
+
+
 def _forget(root: str, paths: Sequence[str]) -> None:
     """Nobody knows what of these packages is installed, so that none of them may be skipped."""
-    known = installed.read(root)
+    try:
+        known = installed.read(root)
+    except BadInput:
+        return  # a finding of its own; a sync does not begin before it is gone
     if any(path in known for path in paths):
         installed.write(root, {path: one for path, one in known.items() if path not in paths})

@@ -8,6 +8,7 @@ the next writer cuts it off. Any other damage is an error that names the line; n
 import errno
 import fcntl
 import os
+import stat
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -253,14 +254,17 @@ def _torn(fd: int, size: int) -> int:
 
 
 def _open(path: str, flags: int) -> int:
+    why = "it is no file"
     try:
-        return os.open(path, flags, 0o644)
+        fd = os.open(path, flags | os.O_NONBLOCK, 0o644)
+        if stat.S_ISREG(os.fstat(fd).st_mode):
+            return fd
+        os.close(fd)
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise BadInput.of(
-            f"this file cannot be opened: {error.strerror}", where=path, next="it must be a plain file of yours"
-        ) from error
+        why = error.strerror or str(error)
+    raise BadInput.of("this must be a plain file of yours", where=path, why=why, next="move it away")
 
 
 def _damaged(path: str, number: int, why: str) -> BadInput:

@@ -8,6 +8,7 @@ Kind = Literal[
     "in use",
     "torn log",
     "damaged log",
+    "damaged record",
     "sync cut off",
     "start without an end",
     "half-made clone",

@@ -36,7 +36,7 @@ def read(root: str) -> dict[str, Installed]:
     """What is installed, nothing when there is no file. Raises BadInput."""
     path = installed_path(root)
     try:
-        with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW), "rb") as file:
+        with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
             data = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
         return {}

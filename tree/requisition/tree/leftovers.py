@@ -103,9 +103,10 @@ def _walk_lock(root: str) -> str:
 
 
 def _locks(root: str) -> list[str]:
-    """The locks of packages; names that begin with a dot are others'."""
+    """The locks of packages; names that begin with a dot are others', and what is no file is nobody's."""
     folder = local.path(root, claims.LOCKS)
-    return [os.path.join(folder, name) for name in _names(folder) if not name.startswith(".")]
+    files = [os.path.join(folder, name) for name in _names(folder) if not name.startswith(".")]
+    return [file for file in files if stat.S_ISREG(os.lstat(file).st_mode)]
 
 
 def _temporaries(root: str) -> Iterator[tuple[str, str]]:

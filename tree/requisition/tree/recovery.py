@@ -20,12 +20,13 @@ def scan(root: str, tree: Tree | None = None, *, state_dir: str = "") -> list[Fi
     """All findings of the tree at a root's folder, each artefact once. While another process works on the tree,
     what it is about cannot be told from what was cut off: then it is the only finding."""
     root = os.path.abspath(root)
-    at_work = list(leftovers.in_use(root))
+    state_dir = state_dir or default_state()
+    at_work = [*leftovers.in_use(root), *runs.in_use(root, state_dir)]
     if at_work:
         return at_work
     return [
         *cutoff.find(root),
-        *runs.find(root, state_dir or default_state()),
+        *runs.find(root, state_dir),
         *leftovers.find(root),
         *standing.find(root, tree),
     ]

@@ -35,14 +35,27 @@ class Aside(msgspec.Struct, frozen=True):
     ino: int
 
 
+def in_use(root: str, state_dir: str) -> Iterator[Finding]:
+    """Runs of a tree that go on: a runtime ends its run when who started it was killed."""
+    for info in _runs(root, state_dir):
+        if info.state == "running" and is_held(f"{_place(state_dir, info)}/lock"):
+            yield Finding(
+                kind="in use",
+                root=root,
+                path=info.run_id,
+                text=f"the run that began at {info.started} goes on, or another one on {info.target_root}",
+                next="wait until it is done",
+            )
+
+
 def find(root: str, state_dir: str) -> Iterator[Finding]:
-    """Findings among the runs of a tree. Changes nothing."""
+    """Findings among the runs of a tree none of which goes on. Changes nothing."""
     for info in _runs(root, state_dir):
         directory = f"{state_dir}/runs/{info.run_id}"
         try:
             if info.state != "running":
                 yield from _backups(root, state_dir, info, directory)
-            elif read_journal(f"{directory}/journal") and not is_held(f"{_place(state_dir, info)}/lock"):
+            elif read_journal(f"{directory}/journal"):
                 yield Finding(
                     kind="run cut off",
                     root=root,
@@ -50,9 +63,9 @@ def find(root: str, state_dir: str) -> Iterator[Finding]:
                     text=f"the run that began at {info.started} did not end",
                     next=f"plan resume {info.run_id} finishes it, plan rollback {info.run_id} takes it back",
                 )
-        except FileNotFoundError:
-            continue
         except BadInput as error:
+            if not os.path.lexists(f"{directory}/journal"):
+                continue  # it was cut off before it did anything
             told = error.diagnostics[0]
             yield Finding(kind="run cut off", root=root, path=info.run_id, text=str(told), next=told.next)
 
