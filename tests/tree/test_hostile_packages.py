@@ -1,7 +1,9 @@
 """Repositories that try to reach beyond their place."""
 
 import os
+import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from requisition.tree.bring import Signers
 from requisition.tree.entries import address_fault
 from requisition.tree.member import Member
 from requisition.tree.walk import Walked, WalkOptions, walk
+from support import walk_driver
 from support.forest import BareRemote, manifest
 from support.remotes import GpgKey, Repo, SshKey
 from support.trees import snapshot
@@ -187,17 +190,36 @@ def test_openpgp_keys_count_as_well(tmp_path):
         key.close()
 
 
-def test_git_processes_end_when_a_walk_takes_too_long(tmp_path):
-    fifo = tmp_path / "stuck"
-    fifo.mkdir()
+def stuck(folder: Path) -> Path:
+    """A repository whose HEAD is a pipe that nobody writes to: git waits for it without end."""
+    made = folder / "stuck"
     for name in ("objects", "refs"):
-        (fifo / name).mkdir()
-    os.mkfifo(fifo / "HEAD")
-    (fifo / "config").write_text("")
-    root = root_of(tmp_path, {"s": f"file://{fifo}"})
+        (made / name).mkdir(parents=True)
+    os.mkfifo(made / "HEAD")
+    (made / "config").write_text("")
+    return made
+
+
+def processes_at(path: Path) -> str:
+    return subprocess.run(["pgrep", "-f", str(path)], capture_output=True, text=True, check=False).stdout
+
+
+def test_git_processes_end_when_a_walk_takes_too_long(tmp_path):
+    made = stuck(tmp_path)
+    root = root_of(tmp_path, {"s": f"file://{made}"})
     assert "did not end in time" in words(walked(root, timeout_ms=500))
-    running = subprocess.run(["pgrep", "-f", str(fifo)], capture_output=True, text=True, check=False).stdout
-    assert running == ""
+    assert processes_at(made) == ""
+
+
+def test_git_processes_end_when_a_walk_is_interrupted(tmp_path):
+    made = stuck(tmp_path)
+    root = root_of(tmp_path, {"s": f"file://{made}", "t": f"file://{made}"})
+    command = [sys.executable, walk_driver.__file__, str(root), str(tmp_path / "cache"), "", "0"]
+    walking = subprocess.Popen(command, stderr=subprocess.PIPE)
+    with open(made / "HEAD", "wb"):  # opens when git reads there
+        walking.send_signal(signal.SIGINT)
+        assert b"KeyboardInterrupt" in walking.communicate(timeout=30)[1]
+    assert processes_at(made) == ""
 
 
 def test_paths_of_a_manifest_stay_in_the_tree(tmp_path, hostile):
