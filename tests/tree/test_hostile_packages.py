@@ -177,7 +177,25 @@ def test_a_signed_tag_counts_where_tags_are_asked_for(tmp_path):
     _, url = signed_remote(tmp_path, mine, tag=True)
     root = root_of(tmp_path, {"s": {"url": url, "version": ">=1"}})
     assert "the tag v1.0 is not signed" in words(walked(root, trust=Signers(allowed=other.allowed, tags=True)))
-    assert words(walked(root, trust=Signers(allowed=mine.allowed, tags=True))) == ""
+    trust = Signers(allowed=mine.allowed, tags=True)
+    assert words(walked(root, trust=trust)) == ""
+    for place in (root / "s", tmp_path / "cache"):
+        place.rename(f"{place}.away")
+    assert words(walked(root, trust=trust)) == ""
+    assert "the tag v1.0 is not signed" in words(walked(root, trust=Signers(allowed=other.allowed, tags=True)))
+
+
+def test_a_tag_that_was_moved_since_is_not_the_pinned_commit(tmp_path):
+    mine = SshKey(tmp_path, "mine")
+    repo, url = signed_remote(tmp_path, mine, tag=True)
+    root = root_of(tmp_path, {"s": {"url": url, "ref": "v1.0"}})
+    trust = Signers(allowed=mine.allowed, tags=True)
+    assert words(walked(root, trust=trust)) == ""
+    for place in (root / "s", tmp_path / "cache"):
+        place.rename(f"{place}.away")
+    repo.commit("x", "more")
+    repo.git(*mine.settings, "tag", "-f", "-s", "-m", "x", "v1.0")
+    assert "the tag v1.0 is not" in words(walked(root, trust=trust))
 
 
 def test_openpgp_keys_count_as_well(tmp_path):
