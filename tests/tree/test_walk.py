@@ -269,11 +269,13 @@ def test_a_walk_that_changes_nothing_reads_the_commit_that_a_child_would_move_to
 def test_a_checkout_that_a_person_works_in_is_left_as_it_is_and_named(world, work, words):
     remote = world.remote("a", {"x": "1"})
     world.names({"a": remote.url})
-    world.clean()
+    pinned = world.clean().pins
     work(world)
     before = snapshot(world.root / "a")
     new = remote.commit({"x": "2"})
-    found = findings(world.walk(update=("a",)))
+    walked = world.walk(update=("a",))
+    assert walked.pins == pinned
+    found = findings(walked)
     assert f"a is left as it is: {words}" in found
     assert f"checkout --detach {new}" in found
     assert snapshot(world.root / "a") == before

@@ -35,7 +35,7 @@ class Standing(NamedTuple):
 
     folder: str
     commit: str
-    pin: Pin | None
+    pin: Pin
     said: str = ""
     fault: Diagnostic | None = None
 

@@ -201,20 +201,30 @@ class _Walk:
             self._say(f"{entry.path}: {standing.said}")
         if standing.fault is not None:
             self._problems.append(standing.fault)
-        if standing.pin is not None:
-            self._pins[entry.path] = standing.pin
+        self._pins[entry.path] = self._pin_after(entry.path, standing)
         try:
             manifest, text = read(standing.folder)
         except BadInput as error:
             for one in error.diagnostics:
                 self._problem(entry, f"{one.where}: {one.what}", one.next, one.why)
             return
-        ref = standing.pin.ref if standing.pin else ""
         member = Member(
-            entry.path, standing.folder, manifest, entry.parent, entry.url, ref, standing.commit, entry.where
+            entry.path,
+            standing.folder,
+            manifest,
+            entry.parent,
+            entry.url,
+            standing.pin.ref,
+            standing.commit,
+            entry.where,
         )
         self._choices.meet(entry.path, manifest)
         self._arrive(member, text, pool)
+
+    def _pin_after(self, path: str, standing: Standing) -> Pin:
+        """A pin does not move where its checkout could not."""
+        before = self._before.packages.get(path)
+        return standing.pin if standing.fault is None or before is None else before
 
     def _fault(self, entry: Entry, parent: Member) -> tuple[str, str] | None:
         """What forbids to go there, before anything is asked of its remote."""
