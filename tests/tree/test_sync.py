@@ -213,3 +213,15 @@ def _kill_all(pid):
     for child in _children(pid):
         _kill_all(child)
     os.kill(pid, signal.SIGKILL)
+
+
+def test_one_repository_at_two_paths_is_installed_once_and_seen_by_both_parents(grove):
+    leaf = grove.remote("leaf", writes("/leaf.txt"))
+    grove.names({"x/leaf": leaf.url, "y/leaf": leaf.url}, writes("/top.txt"))
+    grove.sync()
+    assert grove.there() == {"leaf.txt", "top.txt"}
+    assert [step for step in grove.steps() if step[0] == "completed"] == [("completed", "x/leaf"), ("completed", "")]
+    assert "Nothing to do" in grove.sync()
+    (grove.target / "leaf.txt").unlink()
+    grove.sync("--only", "y/leaf")
+    assert grove.there() == {"leaf.txt", "top.txt"}

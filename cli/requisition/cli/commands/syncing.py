@@ -166,7 +166,7 @@ def _walk(output: Output, root: str, options: dict[str, Any], scratch: str) -> "
 def _whole(root: str, walked: "Walked", options: dict[str, Any]) -> "BuildRequest":
     from requisition.tree.sync import resolved_root
 
-    request: BuildRequest = build_request(root, options)
+    request: BuildRequest = build_request(walked.tree.member("").folder, options)
     return msgspec.structs.replace(
         request, target_root=resolved_root(walked.tree.member("").manifest, request.target_root), checkout=root
     )
