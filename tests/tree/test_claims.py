@@ -81,6 +81,20 @@ def test_two_packages_are_held_at_once_but_none_twice_even_by_one_process(tmp_pa
         pass
 
 
+def test_a_sync_may_hold_more_packages_than_a_shell_allows_descriptors(tmp_path):
+    code = """
+import resource, sys
+from contextlib import ExitStack
+from requisition.tree.claims import Owner, claim
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 400))
+with ExitStack() as claims:
+    for number in range(300):
+        claims.enter_context(claim(sys.argv[1], f"p/{number}", Owner.this_process("plan sync")))
+"""
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)
+    assert locks(tmp_path) == []
+
+
 def test_who_finds_it_taken_is_told_by_whom_and_since_when(tmp_path):
     with Other(tmp_path, "a") as other:
         with pytest.raises(Busy) as caught, take(tmp_path, "a"):
