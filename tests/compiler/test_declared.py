@@ -1,15 +1,19 @@
 """Packages without Starlark: what each action becomes, what is refused and where, and the laws of variables."""
 
 import itertools
+import json
 import re
+import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from requisition.compiler import build, check
 from requisition.compiler.variables import BadText, NoValue, escape, expand
+from requisition.runtime.hydrate import hydrate
+from requisition.runtime.registry import Registry
 from requisition.schemas import strictyaml
 from requisition.schemas.canonical import decode, encode
 from requisition.schemas.diagnostic import BadInput
@@ -432,3 +436,62 @@ def test_each_character_of_a_block_is_found_in_the_file(lines, data):
     line, column = Characters(text).place(positions["a", 0], offset)
     assert text.split("\n")[line - 1][column - 1] == value[offset]
     assert line - 3 == value.count("\n", 0, offset)
+
+
+LISTS = st.sampled_from(["all_of", "any_of", "none_of"])
+GOOD = st.sampled_from(["/a", "/b/c", "/é/${PACKAGE}", "/d e/%OS%", "/f$$", "/x/../y"])
+BAD = st.sampled_from(["", "x", "~/x", "$HOME/y", "$nope", "$", "50%", "../x", "/../x", "a\nb", "\0", "-x"])
+
+
+def some_actions(words, names):
+    """Lists of actions whose texts are these words."""
+    leaves = st.one_of(
+        st.builds(lambda path: {"path_exists": path}, words),
+        st.builds(lambda src, dst: {"symlink_ok": {"src": src, "dst": dst}}, words, words),
+        st.sampled_from([{"os": "linux"}, {"os": "windows"}, {"psversion": "7"}, {"cmd_available": "git"}]),
+    )
+    tests = st.recursive(
+        leaves, lambda one: st.dictionaries(LISTS, st.lists(one, min_size=1, max_size=2), min_size=1, max_size=1)
+    )
+    lists = st.lists(tests, min_size=1, max_size=3)
+    gates = st.dictionaries(LISTS, lists, min_size=1, max_size=2)
+    env = {"name": names, "value": words, "scope": st.sampled_from(["user", "machine", "session"])}
+    simple = st.one_of(
+        st.builds(lambda src, dst: {"symlink": {"src": src, "dst": dst}}, words, words),
+        st.builds(lambda path: {"mkdir": {"path": path}}, words),
+        st.builds(lambda path, force: {"rmdir": {"path": path, "force": force}}, words, st.booleans()),
+        st.fixed_dictionaries(env).map(lambda one: {"env": one}),
+        st.builds(lambda cmd, cwd: {"exec": {"cmd": cmd, "cwd": cwd}}, st.lists(words, min_size=1, max_size=2), words),
+        st.builds(lambda line: {"exec": {"cmd_shell": line, "shell": True}}, words),
+        st.builds(
+            lambda name, found, fail: {"require": {name: found, "on_fail": fail}},
+            LISTS, lists, st.sampled_from(["skip", "warn"]),
+        ),
+    )  # fmt: skip
+    return st.recursive(
+        st.lists(simple, max_size=4),
+        lambda one: st.lists(st.builds(lambda gate, then: {"when": {**gate, "actions": then}}, gates, one), max_size=2),
+        max_leaves=4,
+    )
+
+
+RIGHT = some_actions(GOOD, st.sampled_from("ABCDEFGH"))
+ANY = some_actions(GOOD | BAD, st.sampled_from(["A", "PATH", "9", "é", ""]))
+
+
+@settings(LAW, max_examples=150)
+@given(st.builds(lambda first, then: first + then, RIGHT, RIGHT) | ANY, st.sampled_from(["system", "system", "home"]))
+def test_any_actions_become_an_order_or_findings_with_places(actions, scope):
+    text = json.dumps({"name": "demo", "scope": scope, "actions": actions}, ensure_ascii=False)
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            order = built(Path(folder), {"package.yaml": text, "x": ""}, checkout="/src/demo").order
+        except BadInput as failure:
+            order, findings = None, failure.diagnostics
+    if order is None:
+        event("refused")
+        assert all(re.search(r"package\.yaml:\d+(:\d+)?$", one.where) for one in findings)
+    else:
+        event(f"{min(len(order.nodes), 3)} nodes or more")
+        assert decode(encode(order), Order) == order
+        assert len(hydrate(order, Registry()).bound) == len(order.nodes)

@@ -71,5 +71,69 @@ def test_what_the_documentation_shows_works(machine, tmp_path, text):
     machine.take_back()
 
 
+def test_what_follows_an_unmet_requirement_is_left_out_to_its_end(machine, tmp_path):
+    text = """name: demo
+scope: home
+actions:
+  - mkdir: {path: ~/before}
+  - require: {all_of: [{path_exists: ~/missing}], on_fail: skip}
+  - mkdir: {path: ~/behind}
+  - when: {none_of: [{path_exists: ~/missing}], actions: [{mkdir: {path: ~/inside}}]}
+  - exec: {cmd_shell: 'touch "$HOME/run"', shell: true}
+"""
+    package = write(tmp_path / "package", {"package.yaml": text})
+    machine.run(package)
+    assert sorted(one.name for one in machine.root.iterdir()) == [".bashrc", ".inputrc", "before", "etc"]
+    (machine.root / "missing").touch()
+    machine.run(package)
+    assert (machine.root / "run").exists()
+    assert not (machine.root / "inside").exists()
+
+
+def test_a_requirement_within_a_when_leaves_out_only_what_follows_there(machine, tmp_path):
+    text = """name: demo
+scope: home
+actions:
+  - when:
+      any_of: [{path_exists: ~/etc}]
+      actions:
+        - require: {all_of: [{path_exists: ~/missing}], on_fail: skip}
+        - mkdir: {path: ~/inside}
+  - mkdir: {path: ~/behind}
+"""
+    machine.run(write(tmp_path / "package", {"package.yaml": text}))
+    assert (machine.root / "behind").is_dir()
+    assert not (machine.root / "inside").exists()
+
+
+def test_conditions_see_what_was_done_before_them(machine, tmp_path):
+    text = """name: demo
+scope: home
+actions:
+  - symlink: {src: rc, dst: ~/deep/er/rc}
+  - require: {all_of: [{symlink_ok: {src: rc, dst: ~/deep/er/rc}}, {path_exists: ~/deep}]}
+  - when: {all_of: [{path_exists: ~/deep/er}], actions: [{rmdir: {path: ~/deep, backup: true}}]}
+"""
+    package = write(tmp_path / "package", {"package.yaml": text, "rc": ""})
+    before = snapshot(machine.root)
+    machine.run(package)
+    assert (machine.root / "deep.bak/er/rc").readlink() == package / "rc"
+    machine.take_back()
+    assert snapshot(machine.root) == before
+
+
+def test_a_command_whose_failure_does_not_matter_ends_nothing(machine, tmp_path):
+    text = """name: demo
+scope: home
+actions:
+  - exec: {cmd: ["false"], on_fail: ignore}
+  - env: {name: WORD, value: "a 'b' $$c é", scope: session}
+  - exec: {cmd_shell: 'printf %s "$WORD" > out', shell: true, on_fail: warn}
+"""
+    package = write(tmp_path / "package", {"package.yaml": text})
+    machine.run(package)
+    assert (package / "out").read_text() == "a 'b' $c é"
+
+
 def test_the_documentation_shows_more_than_one_package():
     assert len(SHOWN) == 2

@@ -9,8 +9,9 @@ import pytest
 from requisition.compiler.manifest import Manifest
 from requisition.schemas.diagnostic import BadInput, Conflicted
 from requisition.tree.bring import Signers
+from requisition.tree.entries import address_fault
 from requisition.tree.member import Member
-from requisition.tree.walk import Walked, WalkOptions, address_fault, walk
+from requisition.tree.walk import Walked, WalkOptions, walk
 from support.forest import BareRemote, manifest
 from support.remotes import GpgKey, Repo, SshKey
 from support.trees import snapshot
@@ -117,11 +118,12 @@ def test_a_package_from_far_away_may_not_name_repositories_of_this_machine(tmp_p
     assert address_fault("https://far.example/b.git", far) == ""
 
 
-def test_options_in_addresses_and_refs_never_reach_git(tmp_path):
+def test_options_in_addresses_and_refs_of_a_package_never_reach_git(tmp_path, hostile):
     children = {"a": "-uhttps://x", "b": "ssh://-oProxyCommand=x/y", "c": "--upload-pack=x:y"}
-    found = walked(root_of(tmp_path, children))
-    assert len(found.problems) == 3
-    assert found.fetched == 0
+    hostile.commit({"package.yaml": manifest("hostile", {**children, "d": {"url": hostile.url, "ref": "--x"}})})
+    found = walked(root_of(tmp_path, {"h": hostile.url}))
+    assert len(found.problems) == 4
+    assert found.fetched == 1
 
 
 def test_a_cache_that_others_may_write_is_not_used(tmp_path, hostile):
@@ -199,9 +201,12 @@ def test_git_processes_end_when_a_walk_takes_too_long(tmp_path):
 
 
 def test_paths_of_a_manifest_stay_in_the_tree(tmp_path, hostile):
-    hostile.commit({"package.yaml": manifest("hostile")})
-    names = ["../x", "/x", "a/../../x", ".git", "a/.GIT/x", ".plan/x", "-x", "a//b", "a\nb", "c:d", "x" * 300, "a/./b"]
-    before = snapshot(tmp_path)
-    found = walked(root_of(tmp_path, dict.fromkeys(names, hostile.url)))
+    leaf = BareRemote(tmp_path / "leaf.git")
+    leaf.commit({"package.yaml": manifest("leaf")})
+    names = ["../x", "/x", "a/../../x", ".git", "a/.GIT/x", ".plan/x", "-x", "a//b", "a\nb", "c:d", "a/./b"]
+    hostile.commit({"package.yaml": manifest("hostile", dict.fromkeys(names, leaf.url))})
+    before = set(snapshot(tmp_path))
+    found = walked(root_of(tmp_path, {"h": hostile.url}))
     assert len(found.problems) == len(names)
-    assert {one for one in snapshot(tmp_path) if not one.startswith(("root", "cache"))} == set(before)
+    assert found.fetched == 1
+    assert {one for one in snapshot(tmp_path) if not one.startswith(("root", "cache"))} == before

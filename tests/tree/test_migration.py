@@ -124,7 +124,7 @@ def test_each_attempt_has_an_outcome_of_its_own_and_says_what_to_do(old):
         "c": "failed",
         "stray": "failed",
     }
-    assert "below its package" in found["b"].why
+    assert "is no bare name" in found["b"].why
     assert "submodule" in found["c"].why
     assert "no manifest names it" in found["stray"].why
     assert (old.root / ".grex/workspace/plain/file").exists()

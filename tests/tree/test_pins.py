@@ -50,7 +50,10 @@ def test_the_file_is_sorted_and_a_moved_pin_is_one_line_of_a_diff():
         ('version: "1"\npackages: {a: {url: /r}}', "commit"),
         ('version: "1"\npackages:\n  a: {url: /r, commit: main}', "plan.lock:3:3: a: 'main' is no commit"),
         ('version: "1"\npackages:\n  a: {url: "ext::sh", commit: ' + "a" * 40 + "}", "plan.lock:3:3: a: the address"),
-        ('version: "1"\npackages:\n  ../a: {url: /r, commit: ' + "a" * 40 + "}", "plan.lock:3:3: ../a: the path"),
+        (
+            'version: "1"\npackages:\n  ../a: {url: /r, commit: ' + "a" * 40 + "}",
+            "plan.lock:3:3: ../a: '..' is no bare name",
+        ),
         ('version: "1"\npackages:\n  a: {url: /r, comit: ' + "a" * 40 + "}", "did you mean 'commit'"),
         ('version: "1"\npackages:\n  a: {url: /r, commit: &x ' + "a" * 40 + "}", "anchors"),
         ("<<<<<<< HEAD\n", "plan.lock:1"),

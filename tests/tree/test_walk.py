@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from requisition.schemas.diagnostic import BadInput
+from requisition.stdlib.action import ActionError
 from requisition.tree import pins
+from requisition.tree.entries import absolute
 from requisition.tree.pins import Pin
 from requisition.tree.walk import Walked, WalkOptions, walk
 from support.forest import BareRemote, manifest
@@ -302,20 +304,19 @@ def test_all_mistakes_are_told_in_one_walk(world):
     empty = BareRemote(world.folder / "empty.git")
     empty.commit({"readme": "no package"})
     good = world.remote("good")
+    paths = BareRemote(world.folder / "paths.git")
+    paths.commit({"package.yaml": manifest("paths", {"../out": good.url, ".git/hooks": good.url})})
     world.names(
         {
             "bad": bad.url,
             "empty": empty.url,
+            "paths": paths.url,
             "gone": "file:///nowhere.git",
-            "../out": good.url,
-            ".git/hooks": good.url,
-            "both": {"url": good.url, "ref": "main", "version": ">=1"},
-            "odd": {"url": good.url, "version": "newest"},
-            "x": "ext::sh -c touch% /tmp/x",
-            "dash": {"url": good.url, "ref": "--upload-pack=x"},
-            "one": good.url,
-            "One": good.url,
+            "odd": {"url": good.url, "version": "~1.2"},
+            "user": "https://someone@far.example/x.git",
+            "long/" * 50 + "x" * 300: good.url,
             "missing": {"url": good.url, "ref": "no-such"},
+            "above": "../" * 50 + "x.git",
         }
     )
     found = findings(world.walk())
@@ -324,18 +325,58 @@ def test_all_mistakes_are_told_in_one_walk(world):
         "this is not YAML",
         "empty: ",
         "no readable package.yaml",
+        "paths: ",
+        "'../out' cannot be",
+        "'.git/hooks' cannot be",
         "gone: git fetch",
-        "'../out': the path must lead to a folder below",
-        "'.git/hooks': the path leads into .git",
-        "'both': `ref` and `version` cannot both",
-        "'odd': ",
-        "'x': the address",
-        "'dash': '--upload-pack=x' is no name",
-        "One and one are alike",
+        "odd: '~1.2' is no version or bound",
+        "user: the address holds a user name",
+        "a part of it is too long",
         "missing: ",
         "has no branch or tag 'no-such'",
+        "leads above the host",
     ):
         assert words in found, (words, found)
+
+
+@pytest.mark.parametrize(
+    ("url", "base", "found"),
+    [
+        ("../b.git", "https://host/x/a.git", "https://host/x/b.git"),
+        ("../../b.git", "https://host/x/a.git/", "https://host/b.git"),
+        ("./b.git", "https://host/a.git", "https://host/a.git/b.git"),
+        ("../b.git", "git@host:x/a.git", "git@host:x/b.git"),
+        ("../b.git", "git@host:a.git", "git@host:b.git"),
+        ("../b.git", "/srv/a.git", "/srv/b.git"),
+        ("../b.git", "file:///srv/a.git", "file:///srv/b.git"),
+        ("https://host/b.git", "/srv/a.git", "https://host/b.git"),
+    ],
+)
+def test_an_address_may_be_given_from_that_of_its_package(url, base, found):
+    assert absolute(url, base) == found
+
+
+@pytest.mark.parametrize(
+    ("url", "base"),
+    [
+        ("../../b.git", "https://host/a.git"),
+        ("../../../../b.git", "https://host/a.git"),
+        ("../../b.git", "git@host:a.git"),
+        ("../../b.git", "/a"),
+    ],
+)
+def test_an_address_leads_to_no_other_host_than_its_packages(url, base):
+    with pytest.raises(ActionError, match="leads above"):
+        absolute(url, base)
+
+
+def test_packages_beside_each_other_name_each_other_without_their_host(world):
+    world.remote("leaf")
+    middle = world.remote("middle", children={"leaf": "../leaf.git"})
+    world.names({"m": middle.url, "l": "../leaf.git"})
+    walked = world.clean()
+    assert walked.tree.member("m/leaf").url == f"file://{world.folder}/leaf.git"
+    assert walked.tree.member("l").url == f"{world.folder}/leaf.git"
 
 
 def test_a_package_that_contains_itself_is_told_with_the_way_before_it_is_cloned_again(world):
@@ -356,22 +397,6 @@ def test_one_repository_at_two_paths_is_two_checkouts_and_one_fetch(world):
     assert len(list((world.folder / "cache").glob("*.git"))) == 1
 
 
-def test_a_path_that_two_packages_name_alike_is_one_member_that_both_need(world):
-    leaf = world.remote("leaf")
-    middle = world.remote("middle", children={"leaf": leaf.url})
-    world.names({"m": middle.url, "m/leaf": leaf.url})
-    walked = world.clean()
-    assert [one.path for one in walked.tree.members] == ["m/leaf", "m", ""]
-    assert set(walked.tree.needs[""]) == {"m", "m/leaf"}
-
-
-def test_a_child_inside_another_that_does_not_have_it_there_is_a_mistake(world):
-    leaf, middle = world.remote("leaf"), world.remote("middle")
-    world.names({"m": middle.url, "m/leaf": leaf.url})
-    assert "it lies in m, a package of its own" in findings(world.walk())
-    assert not (world.root / "m/leaf").exists()
-
-
 def test_pins_of_packages_that_are_gone_go_too_but_not_while_something_is_wrong(world):
     a, b = world.remote("a"), world.remote("b")
     world.names({"a": a.url, "b": b.url})
@@ -381,6 +406,17 @@ def test_pins_of_packages_that_are_gone_go_too_but_not_while_something_is_wrong(
     world.names({"a": a.url})
     assert set(world.clean().pins.packages) == {"a"}
     assert (world.root / "b").is_dir()
+
+
+def test_pins_of_an_optional_package_that_is_away_stay(world):
+    remote = world.remote("a", children={"leaf": world.remote("leaf").url})
+    world.names({"a": {"url": remote.url, "optional": True}})
+    pinned = world.clean().pins
+    (world.root / "a").rename(world.folder / "away")
+    for one in (world.folder / "cache").glob("*.git"):
+        one.rename(one.with_suffix(".gone"))
+    remote.folder.rename(world.folder / "gone")
+    assert world.walk().pins == pinned
 
 
 def test_a_child_that_changed_its_address_is_fetched_from_there(world):
@@ -410,7 +446,7 @@ def test_the_roots_own_mistakes_stop_before_anything_is_done(world):
         world.walk()
     world.names()
     (world.root / "plan.lock").write_text("version: '1'\npackages: {../x: {url: /x, commit: abc}}\n")
-    with pytest.raises(BadInput, match="plan.lock:2:12: ../x: the path must lead"):
+    with pytest.raises(BadInput, match="plan.lock:2:12: ../x: '..' is no bare name"):
         world.walk()
 
 

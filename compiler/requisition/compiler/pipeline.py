@@ -1,6 +1,6 @@
 """The build: package in, order out. Passes in one direction, each taking the last one's record whole.
 
-manifest → files for the target → check and evaluate (child) → layers → link → order
+manifest → files for the target → check and evaluate (child), or read actions (declared) → layers → link → order
 """
 
 import gc

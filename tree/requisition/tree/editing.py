@@ -59,7 +59,7 @@ def without_child(text: str, where: str, path: str) -> str:
 def _end_of_list(lines: list[str]) -> int:
     """The first line after the list that begins below line 0; empty lines at its end belong to what comes."""
     end = 1
-    while end < len(lines) and (not lines[end].strip() or lines[end][0] in " -#"):
+    while end < len(lines) and (not lines[end].strip() or lines[end][0] in " -"):
         end += 1
     while end > 1 and not lines[end - 1].strip():
         end -= 1

@@ -1,4 +1,4 @@
-"""The children that one manifest names: their places and addresses, judged before anything is cloned."""
+"""The children that one manifest names: where they come from, and where they are to lie in the tree."""
 
 import os
 import stat
@@ -11,13 +11,13 @@ from requisition.schemas.diagnostic import BadInput, Diagnostic
 from requisition.stdlib.action import ActionError
 from requisition.stdlib.providers.git_repository import check_ref, remote
 from requisition.tree.cache import Wanted, is_commit
-from requisition.tree.paths import path_fault, same_name
+from requisition.tree.member import Member
+from requisition.tree.paths import path_fault
 from requisition.tree.versions import check_range
 
 
 class Entry(Struct, frozen=True):
-    """One child: `path` relative to the root's folder; `where` is file:line:column of its entry. `within` is the
-    path of the sibling that it lies in: that one has to name it too."""
+    """One child: `path` relative to the root's folder; `where` is file:line:column of its entry."""
 
     path: str
     url: str
@@ -25,7 +25,6 @@ class Entry(Struct, frozen=True):
     optional: bool
     where: str
     parent: str
-    within: str = ""
 
 
 def read(folder: str) -> tuple[Manifest, bytes]:
@@ -48,52 +47,73 @@ def read(folder: str) -> tuple[Manifest, bytes]:
     return parse_manifest(text, path), text
 
 
-def entries(manifest: Manifest, text: bytes, folder: str, parent: str) -> tuple[list[Entry], list[Diagnostic]]:
-    """The children of a package that can be had, and everything that is wrong with the others."""
-    if not manifest.children:
-        return [], []
-    file = f"{folder}/{MANIFEST}"
-    _, positions = strictyaml.load(text, file)
+def entries(parent: Member, text: bytes) -> tuple[list[Entry], list[Diagnostic]]:
+    """The children of a package that can be had, and what is wrong with the others beyond what the manifest alone
+    shows (`compiler/child_rules.py`). `text` is the manifest's."""
     found: list[Entry] = []
     wrong: list[Diagnostic] = []
-    taken: dict[str, Entry] = {}
-    for at, child in enumerate(manifest.children):
+    if not parent.manifest.children:
+        return found, wrong
+    file = f"{parent.folder}/{MANIFEST}"
+    _, positions = strictyaml.load(text, file)
+    for at, child in enumerate(parent.manifest.children):
         where = "{}:{}:{}".format(file, *positions.get(("children", at), (1, 1)))
-        path = child.path or child.url.rstrip("/").replace(":", "/").rpartition("/")[2].removesuffix(".git")
-        fault = path_fault(path) or _fault(child)
-        if fault:
-            wrong.append(Diagnostic(what=f"the child {path or child.url!r}: {fault}", where=where, next="correct it"))
-            continue
-        full = f"{parent}/{path}" if parent else path
-        entry = Entry(full, child.url, Wanted(child.ref, child.version), child.optional, where, parent)
-        other = taken.setdefault(same_name(full), entry)
-        if other is not entry:
-            what = f"two children are to lie at {path}" if other.path == full else f"{path} and {other.path} are alike"
-            wrong.append(Diagnostic(what=what, where=where, why=f"the other one: {other.where}", next="move one"))
+        path = f"{parent.path}/{child.place}" if parent.path else child.place
+        try:
+            url = absolute(child.url, parent.url or parent.folder)
+            _check(path, url, child)
+        except (ActionError, ValueError) as error:
+            hint = getattr(error, "hint", "") or "correct it"
+            wrong.append(Diagnostic(what=f"the child {path}: {error}", where=where, next=hint))
         else:
-            found.append(entry)
-    return [_placed(entry, taken) for entry in found], wrong
+            wanted = Wanted(child.ref, child.version)
+            found.append(Entry(path, url, wanted, child.optional, where, parent.path))
+    return found, wrong
 
 
-def _placed(entry: Entry, taken: dict[str, Entry]) -> Entry:
-    parts = same_name(entry.path).split("/")
-    for end in range(len(parts) - 1, 0, -1):
-        outer = taken.get("/".join(parts[:end]))
-        if outer is not None:
-            return Entry(
-                entry.path, entry.url, entry.wanted, entry.optional, entry.where, entry.parent, within=outer.path
-            )
-    return entry
+def absolute(url: str, base: str) -> str:
+    """An address that may be given from that of its package, as those of submodules are: `../other.git` lies beside
+    it (gitmodules(5)). Raises ActionError when it leads above the other's host."""
+    if not url.startswith(("./", "../")):
+        return url
+    at, rest = base.rstrip("/"), url
+    while rest.startswith(("./", "../")):
+        up, _, rest = rest.partition("/")
+        if up == "..":
+            cut = max(at.rfind("/"), at.rfind(":"))
+            inside = cut > 0 and not at.endswith(":") and not at[: cut + 1].endswith("//")
+            if not inside:
+                raise ActionError(f"{url} leads above the host of {base}", "write the whole address")
+            at = at[: cut + 1] if at[cut] == ":" else at[:cut]
+    return f"{at}{rest}" if at.endswith(":") else f"{at}/{rest}"
 
 
-def _fault(child: Child) -> str:
-    try:
-        remote(child.url)
-        if child.ref and child.version:
-            return "`ref` and `version` cannot both be meant"
-        if child.ref and not is_commit(child.ref):
-            check_ref(child.ref)
-        check_range(child.version)
-    except (ActionError, ValueError) as error:
-        return str(error)
+def same_address(one: str, other: str) -> bool:
+    """Whether two addresses are those of one repository, perhaps spelled differently."""
+    return _plain(one) == _plain(other)
+
+
+def address_fault(url: str, parent: Member) -> str:
+    """Why a package may not name this address for a child, "" when it may: what came from far away does not reach
+    for the repositories of this machine."""
+    if _local(url) and parent.url and not _local(parent.url):
+        return f"{parent.url} may not name an address of this machine, {url}"
     return ""
+
+
+def _plain(url: str) -> str:
+    return url.removeprefix("file://").rstrip("/").removesuffix(".git")
+
+
+def _local(url: str) -> bool:
+    return url.startswith(("/", "file:"))
+
+
+def _check(path: str, url: str, child: Child) -> None:
+    fault = path_fault(path)
+    if fault:
+        raise ActionError(fault)
+    remote(url)
+    if child.ref and not is_commit(child.ref):
+        check_ref(child.ref)
+    check_range(child.version)

@@ -100,5 +100,8 @@ def full_names(ref: str) -> tuple[str, ...]:
 
 def missing(error: ActionError) -> bool:
     """Whether git says that the remote does not have what was asked for."""
-    text = str(error)
-    return any(words in text for words in ("couldn't find remote ref", "not our ref", "unadvertised object"))
+    return any(words in str(error) for words in _MISSING)
+
+
+_MISSING = ("couldn't find remote ref", "not our ref", "unadvertised object", "Cannot obtain needed object")
+"""Of the transports file and ssh, of older servers, and of plain http."""

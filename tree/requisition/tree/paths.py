@@ -1,37 +1,26 @@
-"""Which paths a child may have, judged before anything is cloned; and the folders that a tree keeps for itself."""
+"""Places in a tree: where packages can lie, ways to them that lead through no link, what the tree keeps for itself."""
 
 import contextlib
 import os
 import stat
-import unicodedata
 
+from requisition.compiler.child_rules import bad_path
 from requisition.stdlib.action import ActionError
 
 KEPT = ".plan"
-_RESERVED = {".git", KEPT}
-_DEPTH = 32
+_DEPTH = 64
 _LENGTH = 1000
+_NAME = 200
 
 
 def path_fault(path: str) -> str:
-    """What is wrong with a child's path, relative and with `/`; "" when nothing is."""
-    parts = path.split("/")
-    if not path or path.startswith("/") or not all(parts) or {".", ".."} & set(parts):
-        return "the path must lead to a folder below its package, without . or .."
-    if not path.isprintable() or ":" in path or "\\" in path:
-        return "the path holds a character that cannot be shown, a colon or a backslash"
-    if _RESERVED & {part.casefold() for part in parts}:
-        return "the path leads into .git or .plan, which are not a package's to have"
-    if any(part.startswith("-") or part.endswith((" ", ".")) or part[0] in " ~" for part in parts):
-        return "a part of the path begins with - or ~, or begins or ends with a space, or ends with a dot"
-    if len(parts) > _DEPTH or len(os.fsencode(path)) > _LENGTH or any(len(os.fsencode(part)) > 200 for part in parts):
-        return "the path is too long"
-    return ""
-
-
-def same_name(path: str) -> str:
-    """Paths that some file system takes for one have this in common."""
-    return unicodedata.normalize("NFC", path).casefold()
+    """Why no package can lie at a path below a root; "" when one can. Manifests say the last part of it, so that the
+    whole has bounds of its own."""
+    if path.count("/") >= _DEPTH or len(os.fsencode(path)) > _LENGTH:
+        return "it is too long"
+    if any(len(os.fsencode(part)) > _NAME for part in path.split("/")):
+        return "a part of it is too long"
+    return bad_path(path)
 
 
 def check_no_links(root: str, path: str) -> None:

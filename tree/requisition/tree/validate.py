@@ -39,8 +39,6 @@ def _dependencies(tree: Tree, members: Mapping[str, Member]) -> list[Diagnostic]
                 outer = shown(min(meant & above))
                 what = f"depends on {name!r} at {outer}, which contains it and is installed after it"
                 found.append(_wrong(member, what, "remove that: children come before their parents"))
-        twice = {name for name in member.manifest.depends_on if member.manifest.depends_on.count(name) > 1}
-        found += [_wrong(member, f"names {name!r} twice in depends_on", "remove one") for name in sorted(twice)]
     return found
 
 

@@ -129,7 +129,12 @@ def _back(output: Output, step: "Step", known: "dict[str, Member]", options: dic
     target = on_this_machine(resolved_root(known[""].manifest, None)) if "" in known else ""
     code, taken = 0, 0
     for info in reversed(all_runs(output, None)):
-        if info.state != "executed" or (name and info.package != name) or (target and info.target_root != target):
+        if (
+            info.state != "executed"
+            or not info.summary.get("done")
+            or (name and info.package != name)
+            or (target and info.target_root != target)
+        ):
             continue
         asked = Request(
             verb="rollback",
