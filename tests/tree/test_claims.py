@@ -154,6 +154,31 @@ def test_a_lock_that_is_held_is_known_even_when_its_owner_cannot_be_seen(tmp_pat
     assert not held(file)
 
 
+def test_a_lock_that_was_released_while_it_was_being_taken_is_taken_anew(tmp_path, monkeypatch):
+    file = left_over(tmp_path, "a", ME)
+    real = fcntl.flock
+
+    def after_the_other_released_it(fd, how):
+        monkeypatch.setattr(fcntl, "flock", real)
+        os.unlink(file)
+        real(fd, how)
+
+    monkeypatch.setattr(fcntl, "flock", after_the_other_released_it)
+    with take(tmp_path, "a"):
+        assert holder(file).owner == ME
+        with pytest.raises(Busy), take(tmp_path, "a"):
+            pass
+    assert locks(tmp_path) == []
+
+
+def test_a_lock_that_a_person_removed_and_someone_else_took_is_not_released_with_ours(tmp_path):
+    with take(tmp_path, "a"):
+        os.unlink(lock_path(str(tmp_path), "a"))
+        other = Other(tmp_path, "a")
+    with other, pytest.raises(Busy), take(tmp_path, "a"):
+        pass
+
+
 def test_a_block_that_fails_releases_too(tmp_path):
     with pytest.raises(ZeroDivisionError), take(tmp_path, "a"):
         raise ZeroDivisionError

@@ -273,6 +273,11 @@ def test_the_state_is_the_last_step_of_each_package(tmp_path):
     assert "d" not in state.packages
 
 
+def test_a_package_that_is_added_anew_has_no_pin_of_before():
+    state = fold([Added(path="a", url="u"), Updated(path="a", to="1"), Added(path="a", url="v")])
+    assert (state.packages["a"].added.url, state.packages["a"].pinned) == ("v", None)
+
+
 @given(st.lists(known_events() | later_events(), max_size=40))
 @settings(max_examples=400, deadline=None)
 def test_compaction_keeps_the_state_and_is_idempotent(said):
