@@ -42,8 +42,9 @@ class Grove:
         if script:
             (self.root / "package.star").write_text(script)
 
-    def start(self, *words: str) -> subprocess.Popen:
+    def start(self, *words: str, program: tuple[str, ...] = (PLAN,)) -> subprocess.Popen:
         env = {
+            "PYTHONPATH": str(Path(__file__).parents[1]),
             "PATH": os.environ["PATH"],
             "HOME": str(self.folder / "home"),
             "XDG_CACHE_HOME": str(self.folder / "cache"),
@@ -51,7 +52,7 @@ class Grove:
             "REQUISITION_STATE": str(self.folder / "state"),
         }
         return subprocess.Popen(
-            [PLAN, *words], cwd=self.root, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            [*program, *words], cwd=self.root, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
 
     def plan(self, *words: str, code: int = 0) -> str:

@@ -114,7 +114,9 @@ def status(output: Output, /, folder: str, only: str, *, detailed_exitcode: bool
 
 @tree.command()
 @_folder_option
-@click.option("--format", "form", type=click.Choice(["dot", "mermaid"]), default="mermaid", show_default=True)
+@click.option(
+    "--format", "form", type=click.Choice(["dot", "mermaid"]), default="mermaid", show_default=True, help="Language."
+)
 @click.pass_obj
 def graph(output: Output, /, folder: str, form: str) -> None:
     """Draw which package needs which."""
