@@ -235,3 +235,13 @@ def test_one_repository_at_two_paths_is_installed_once_and_seen_by_both_parents(
     (grove.target / "leaf.txt").unlink()
     grove.sync("--only", "y/leaf")
     assert grove.there() == {"leaf.txt", "top.txt"}
+
+
+def test_what_a_package_depends_on_is_installed_before_it_wherever_it_is_listed(grove):
+    log = grove.folder / "log"
+    say = '    plan.shell.exec(["sh", "-c", "echo %s >> ' + str(log) + '"])\n'
+    a = grove.remote("a", writes(more=say % "a"), depends_on=["b"])
+    b = grove.remote("b", writes(more=say % "b"))
+    grove.names({"a": a.url, "b": b.url}, writes(more=say % "top"))
+    grove.sync()
+    assert log.read_text().split() == ["b", "a", "top"]

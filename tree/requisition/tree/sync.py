@@ -21,7 +21,7 @@ from requisition.schemas.treeevent import Completed, Halted, Known
 from requisition.tree.contents import digest
 from requisition.tree.installed import Installed
 from requisition.tree.member import Member, Tree
-from requisition.tree.order import once
+from requisition.tree.order import once, post_order
 
 GONE = frozenset(("failed", "rolled_back", "undo_failed"))
 
@@ -77,7 +77,7 @@ def choose(
     twins = once(tree)
     wanted = _selected(tree, only, twins)
     install, skipped = [], []
-    for member in tree.members:
+    for member in post_order(tree):
         if member.path not in wanted:
             continue
         record, before = known[member.path], installed.get(member.path)
