@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from requisition.runtime.lock import Holder, Locked, hold
+from requisition.runtime.lock import Holder, Locked, hold, is_held
 from support.orders import OrderBuilder
 from support.process import command, encoded, request, run_runtime
 
@@ -104,3 +104,16 @@ def test_a_lock_is_not_taken_through_a_link(tmp_path):
     with pytest.raises(OSError, match="symbolic"), hold(str(tmp_path / "lock"), ME, "/r"):
         raise AssertionError("followed")
     assert not (tmp_path / "elsewhere").exists()
+
+
+def test_whether_a_lock_is_held_can_be_seen_without_taking_it(tmp_path):
+    path = str(tmp_path / "lock")
+    assert not is_held(path)
+    with hold(path, ME, "/"):
+        assert is_held(path)
+        assert is_held(path)
+    assert not is_held(path)
+    (tmp_path / "lock").write_text("left over by a killed process")
+    assert not is_held(path)
+    with hold(path, ME, "/"):
+        pass

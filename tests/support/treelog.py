@@ -2,8 +2,9 @@
 
     python -m support.treelog ROOT NAME COUNT [BYTES]
 
-appends COUNT starts of packages NAME/0, NAME/1, … and prints each when it is durable; with BYTES, it kills itself
-in the middle of a write, when that many bytes of it are in the file.
+appends COUNT starts of packages NAME/0, NAME/1, … and prints the number of each when it is durable. With BYTES it does so
+in a process for each number of bytes below that, in ROOT/<number>, which is killed in the middle of a write, when so
+many bytes of it are in the file; prints how many each had announced.
 """
 
 import os
@@ -65,7 +66,7 @@ class KilledWriting:
         self.left = left
 
     def __call__(self, fd: int, data: bytes) -> int:
-        if len(data) < self.left:
+        if len(data) <= self.left:
             self.left -= len(data)
             return self.real(fd, data)
         self.real(fd, data[: self.left])
@@ -75,14 +76,37 @@ class KilledWriting:
     real = staticmethod(os.write)
 
 
-def main() -> None:
-    root, name, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
+def append(root: str, name: str, count: int, announce) -> None:
     with EventLog.open(root, noon) as log:
-        if sys.argv[4:]:
-            os.write = KilledWriting(int(sys.argv[4]))
         for number in range(count):
             log.append(Started(path=f"{name}/{number}"))
-            KilledWriting.real(1, b"%d\n" % number)
+            announce(b"%d\n" % number)
+
+
+def killed_at(folder: str, name: str, count: int, at: int) -> int:
+    """How many starts a process announced that was killed when so many bytes were in its log."""
+    os.mkdir(folder)
+    EventLog.open(folder, noon).close()
+    out, into = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.write = KilledWriting(at)
+        append(folder, name, count, lambda text: KilledWriting.real(into, text))
+        os._exit(0)
+    os.close(into)
+    _, status = os.waitpid(child, 0)
+    assert os.WIFSIGNALED(status)
+    with open(out, "rb") as announced:
+        return len(announced.readlines())
+
+
+def main() -> None:
+    root, name, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
+    if not sys.argv[4:]:
+        append(root, name, count, lambda text: os.write(1, text))
+        return
+    for at in range(int(sys.argv[4])):
+        print(killed_at(f"{root}/{at}", name, count, at))
 
 
 if __name__ == "__main__":

@@ -81,6 +81,20 @@ def test_two_packages_are_held_at_once_but_none_twice_even_by_one_process(tmp_pa
         pass
 
 
+def test_a_sync_may_hold_more_packages_than_a_shell_allows_descriptors(tmp_path):
+    code = """
+import resource, sys
+from contextlib import ExitStack
+from requisition.tree.claims import Owner, claim
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 400))
+with ExitStack() as claims:
+    for number in range(300):
+        claims.enter_context(claim(sys.argv[1], f"p/{number}", Owner.this_process("plan sync")))
+"""
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)
+    assert locks(tmp_path) == []
+
+
 def test_who_finds_it_taken_is_told_by_whom_and_since_when(tmp_path):
     with Other(tmp_path, "a") as other:
         with pytest.raises(Busy) as caught, take(tmp_path, "a"):
@@ -138,6 +152,31 @@ def test_a_lock_that_is_held_is_known_even_when_its_owner_cannot_be_seen(tmp_pat
     assert held(file)
     os.close(fd)
     assert not held(file)
+
+
+def test_a_lock_that_was_released_while_it_was_being_taken_is_taken_anew(tmp_path, monkeypatch):
+    file = left_over(tmp_path, "a", ME)
+    real = fcntl.flock
+
+    def after_the_other_released_it(fd, how):
+        monkeypatch.setattr(fcntl, "flock", real)
+        os.unlink(file)
+        real(fd, how)
+
+    monkeypatch.setattr(fcntl, "flock", after_the_other_released_it)
+    with take(tmp_path, "a"):
+        assert holder(file).owner == ME
+        with pytest.raises(Busy), take(tmp_path, "a"):
+            pass
+    assert locks(tmp_path) == []
+
+
+def test_a_lock_that_a_person_removed_and_someone_else_took_is_not_released_with_ours(tmp_path):
+    with take(tmp_path, "a"):
+        os.unlink(lock_path(str(tmp_path), "a"))
+        other = Other(tmp_path, "a")
+    with other, pytest.raises(Busy), take(tmp_path, "a"):
+        pass
 
 
 def test_a_block_that_fails_releases_too(tmp_path):

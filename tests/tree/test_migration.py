@@ -97,6 +97,15 @@ def test_a_flat_child_of_the_roots_folder_moves_only_when_its_remote_is_the_one_
     assert set(old.notes()) == {"libs/a", "b", "c", "d"}
 
 
+def test_a_repository_without_a_remote_is_taken_for_a_child_in_the_old_workspace_only(old):
+    old.pack(".", "root", {"libs/a": "a", "libs/b": "b"})
+    for path in ("a", ".grex/workspace/b"):
+        old.repository(path)
+        old.put(f"{path}/.git/config", "[core]\n\tbare = false\n")
+    assert old.outcomes() == [(".grex/workspace/b", "libs/b", "migrated")]
+    assert set(old.notes()) == {"a", "libs/b"}
+
+
 def test_what_lies_at_the_target_is_never_overwritten(old):
     old.pack(".", "root", {"a": "a", "b": "b", "c": "c", "d": "d", "e": "e"})
     for name in "abcde":

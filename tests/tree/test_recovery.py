@@ -115,13 +115,14 @@ def test_mending_twice_says_nothing_twice(root):
 
 
 def test_what_began_anew_since_is_not_ended_by_an_old_finding(root):
-    root.say(Started(path="a"))
+    root.say(Sync(step="begin"), Started(path="a"))
     found = root.scan()
-    root.say(Completed(path="a"))
+    root.say(Completed(path="a"), Sync(step="end"))
+    later = "2026-01-02T00:00:00Z"
     with open(log_path(str(root.folder)), "ab") as log:
-        log.write(to_line(Started(path="a", at="2026-01-02T00:00:00Z")))
-    root.mend(found)
-    assert root.kinds() == [("start without an end", "a")]
+        log.write(to_line(Sync(step="begin", at=later)) + to_line(Started(path="a", at=later)))
+    assert {answer.text for answer in root.mend(found)} == {"it is gone already"}
+    assert root.kinds() == [("sync cut off", ""), ("start without an end", "a")]
 
 
 def test_a_torn_line_is_told_and_cut_off(root):

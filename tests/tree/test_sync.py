@@ -202,6 +202,16 @@ def test_a_sync_that_was_killed_is_ended_by_the_next_one(grove):
     assert "Nothing to do" in grove.sync()
 
 
+def test_recover_mends_what_is_safe_and_says_it_once(small):
+    small.sync()
+    events = small.root / ".plan/events.jsonl"
+    events.write_bytes(events.read_bytes() + b'{"kind":"comp')
+    said = small.plan("recover")
+    assert "never announced" in said
+    assert "never announced" not in small.plan("recover")
+    assert "Nothing to do" in small.sync()
+
+
 def _children(pid):
     with open(f"/proc/{pid}/task/{pid}/children") as file:
         return [int(one) for one in file.read().split()]

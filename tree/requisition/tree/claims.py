@@ -8,6 +8,7 @@ whether it still is the one at that name.
 import fcntl
 import hashlib
 import os
+import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.parse import quote
@@ -152,6 +153,7 @@ def _take(file: str, path: str) -> tuple[int, Owner | None]:
                 f"the lock cannot be opened: {error.strerror}", where=file, next="move it away"
             ) from error
         try:
+            _keep_room(fd)
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             before = _text(fd)
             if before is not None and before.owner.host != hostname() and before.owner.boot != boot_id():
@@ -166,6 +168,14 @@ def _take(file: str, path: str) -> tuple[int, Owner | None]:
             os.close(fd)
             raise
         os.close(fd)
+
+
+def _keep_room(fd: int) -> None:
+    """A sync holds as many locks as it installs packages, and most shells allow 1024 descriptors: when half of them
+    are used, as many as the system allows."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if fd >= soft // 2 and soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _is_at(fd: int, file: str) -> bool:
