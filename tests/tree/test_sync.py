@@ -232,6 +232,7 @@ def test_one_repository_at_two_paths_is_installed_once_and_seen_by_both_parents(
     assert grove.there() == {"leaf.txt", "top.txt"}
     assert [step for step in grove.steps() if step[0] == "completed"] == [("completed", "x/leaf"), ("completed", "")]
     assert "Nothing to do" in grove.sync()
+    assert grove.plan("tree", "status", "--detailed-exitcode").count("installed") == 3
     (grove.target / "leaf.txt").unlink()
     grove.sync("--only", "y/leaf")
     assert grove.there() == {"leaf.txt", "top.txt"}

@@ -44,10 +44,10 @@ def post_order(tree: Tree) -> tuple[Member, ...]:
 
 def once(tree: Tree) -> dict[str, str]:
     """For members that are another one over again (the same address at the same commit, at another path), the path
-    of the first one in order: whoever installs them needs to do it once."""
+    of the first one: whoever installs them needs to do it once."""
     first: dict[tuple[str, str], str] = {}
     found = {}
-    for member in post_order(tree):
+    for member in tree.members:
         if member.url and first.setdefault((member.url, member.commit), member.path) != member.path:
             found[member.path] = first[member.url, member.commit]
     return found

@@ -86,17 +86,18 @@ def status(output: Output, /, folder: str, only: str, *, detailed_exitcode: bool
     """Tell of each package whether it is installed, and as it was left. Runs nothing, changes nothing."""
     from requisition.cli.commands.syncing import drifted_packages
     from requisition.tree import installed
+    from requisition.tree.order import once
     from requisition.tree.sync import on_this_machine, resolved_root
 
     root = os.path.realpath(folder)
     with _there(root) as found:
-        before = installed.read(root)
+        before, twins = installed.read(root), once(found)
         stands = {info.run_id for info in all_runs(output, None) if info.state == "executed"}
         target = on_this_machine(resolved_root(found.member("").manifest, None))
         drifted = drifted_packages(output, target) if before else set()
         behind = 0
         for member in _chosen(found, only):
-            one = before.get(member.path)
+            one = before.get(twins.get(member.path, member.path))
             state = "installed"
             if one is None or one.receipt not in stands:
                 state = "not installed"
