@@ -90,16 +90,17 @@ actions:
     assert not (machine.root / "inside").exists()
 
 
-def test_a_requirement_within_a_when_leaves_out_only_what_follows_there(machine, tmp_path):
-    text = """name: demo
+@pytest.mark.parametrize("condition", ["any_of: [{path_exists: ~/etc}]", "os: linux"])
+def test_a_requirement_within_a_when_leaves_out_only_what_follows_there(machine, tmp_path, condition):
+    text = f"""name: demo
 scope: home
 actions:
   - when:
-      any_of: [{path_exists: ~/etc}]
+      {condition}
       actions:
-        - require: {all_of: [{path_exists: ~/missing}], on_fail: skip}
-        - mkdir: {path: ~/inside}
-  - mkdir: {path: ~/behind}
+        - require: {{all_of: [{{path_exists: ~/missing}}], on_fail: skip}}
+        - mkdir: {{path: ~/inside}}
+  - mkdir: {{path: ~/behind}}
 """
     machine.run(write(tmp_path / "package", {"package.yaml": text}))
     assert (machine.root / "behind").is_dir()

@@ -48,7 +48,7 @@ def test_all_is_fetched_where_a_remote_cannot_give_a_commit_alone(tmp_path, dumb
     bare = cache_in(tmp_path).of(url)
     assert bare.find(Wanted("main")) == Found("main", new)
     assert bare.git().run("cat-file", "blob", f"{new}:x").stdout == b"2"
-    bare.hold(Found("main", old))
+    bare.hold(old)
     assert bare.kept(old)
 
 
@@ -58,10 +58,10 @@ def test_a_commit_that_a_remote_does_not_hand_out_is_looked_for_in_all_it_has(tm
     remote.commit({"x": "2"})
     remote.git("update-server-info")
     bare = cache_in(tmp_path).of(url)
-    bare.hold(Found("", old))
+    bare.hold(old)
     assert bare.git().run("cat-file", "blob", f"{old}:x").stdout == b"1"
     with pytest.raises(ActionError, match="has no commit cccccccccccc"):
-        bare.hold(Found("", "c" * 40))
+        bare.hold("c" * 40)
 
 
 def test_a_commit_that_is_nowhere_is_told_and_the_cache_goes_on(tmp_path):
@@ -70,10 +70,10 @@ def test_a_commit_that_is_nowhere_is_told_and_the_cache_goes_on(tmp_path):
     bare = cache_in(tmp_path).of(remote.url)
     bare.find(Wanted())
     with pytest.raises(ActionError, match="has no commit cccccccccccc"):
-        bare.hold(Found("", "c" * 40))
+        bare.hold("c" * 40)
     tree = remote.git("rev-parse", f"{commit}^{{tree}}")
     with pytest.raises(ActionError, match="is no commit|has no commit"):
-        bare.hold(Found("", tree))
+        bare.hold(tree)
     assert bare.find(Wanted()) == Found("", commit)
 
 
@@ -83,7 +83,7 @@ def test_an_older_commit_comes_to_a_cache_that_has_newer_ones_alone(tmp_path):
     bare = cache_in(tmp_path).of(remote.url)
     bare.find(Wanted())
     for number in (1, 0, 2):
-        bare.hold(Found("", commits[number]))
+        bare.hold(commits[number])
         assert bare.git().run("cat-file", "blob", f"{commits[number]}:x").stdout == str(number).encode()
     assert bare.git().run("rev-list", "--count", commits[3]).stdout == b"1\n"
 
@@ -95,7 +95,7 @@ def test_what_is_held_asks_no_remote_and_what_has_not_changed_is_not_fetched_aga
     bare = cache.of(remote.url)
     bare.find(Wanted())
     asked = cache.asked
-    bare.hold(Found("", commit))
+    bare.hold(commit)
     assert cache.asked == asked
     packs = list((Path(bare.path) / "objects/pack").iterdir())
     assert bare.find(Wanted()) == Found("", commit)

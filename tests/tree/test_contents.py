@@ -46,8 +46,9 @@ def test_it_changes_with_what_was_chosen_and_where_it_is_for(folder):
     assert len(found) == 4
 
 
-def test_it_does_not_change_with_times_git_what_is_kept_or_packages_below(folder):
+def test_it_does_not_change_with_times_git_what_is_kept_pins_or_packages_below(folder):
     before = of(folder)
+    (folder / "plan.lock").write_text('version: "1"\n')
     os.utime(folder / "files/a", (1, 1))
     for name in (".git", ".plan"):
         (folder / name).mkdir()

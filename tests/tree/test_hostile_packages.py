@@ -1,7 +1,9 @@
 """Repositories that try to reach beyond their place."""
 
 import os
+import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from requisition.tree.bring import Signers
 from requisition.tree.entries import address_fault
 from requisition.tree.member import Member
 from requisition.tree.walk import Walked, WalkOptions, walk
+from support import walk_driver
 from support.forest import BareRemote, manifest
 from support.remotes import GpgKey, Repo, SshKey
 from support.trees import snapshot
@@ -83,7 +86,7 @@ def test_a_child_is_not_put_behind_a_link_of_its_parent(tmp_path, hostile):
     root = root_of(tmp_path, {"h": hostile.url})
     scratch = tmp_path / "scratch"
     scratch.mkdir()
-    for place, options in ((scratch, {"change": False, "scratch": str(scratch)}), (root, {})):
+    for place, options in ((scratch / "tree", {"change": False, "scratch": str(scratch)}), (root, {})):
         found = words(walked(root, **options))
         assert f"h/way/leaf: {place}/h/way is a link" in found
         assert f"h/leaf: {place}/h/leaf is a link" in found
@@ -174,7 +177,25 @@ def test_a_signed_tag_counts_where_tags_are_asked_for(tmp_path):
     _, url = signed_remote(tmp_path, mine, tag=True)
     root = root_of(tmp_path, {"s": {"url": url, "version": ">=1"}})
     assert "the tag v1.0 is not signed" in words(walked(root, trust=Signers(allowed=other.allowed, tags=True)))
-    assert words(walked(root, trust=Signers(allowed=mine.allowed, tags=True))) == ""
+    trust = Signers(allowed=mine.allowed, tags=True)
+    assert words(walked(root, trust=trust)) == ""
+    for place in (root / "s", tmp_path / "cache"):
+        place.rename(f"{place}.away")
+    assert words(walked(root, trust=trust)) == ""
+    assert "the tag v1.0 is not signed" in words(walked(root, trust=Signers(allowed=other.allowed, tags=True)))
+
+
+def test_a_tag_that_was_moved_since_is_not_the_pinned_commit(tmp_path):
+    mine = SshKey(tmp_path, "mine")
+    repo, url = signed_remote(tmp_path, mine, tag=True)
+    root = root_of(tmp_path, {"s": {"url": url, "ref": "v1.0"}})
+    trust = Signers(allowed=mine.allowed, tags=True)
+    assert words(walked(root, trust=trust)) == ""
+    for place in (root / "s", tmp_path / "cache"):
+        place.rename(f"{place}.away")
+    repo.commit("x", "more")
+    repo.git(*mine.settings, "tag", "-f", "-s", "-m", "x", "v1.0")
+    assert "the tag v1.0 is not" in words(walked(root, trust=trust))
 
 
 def test_openpgp_keys_count_as_well(tmp_path):
@@ -187,17 +208,36 @@ def test_openpgp_keys_count_as_well(tmp_path):
         key.close()
 
 
-def test_git_processes_end_when_a_walk_takes_too_long(tmp_path):
-    fifo = tmp_path / "stuck"
-    fifo.mkdir()
+def stuck(folder: Path) -> Path:
+    """A repository whose HEAD is a pipe that nobody writes to: git waits for it without end."""
+    made = folder / "stuck"
     for name in ("objects", "refs"):
-        (fifo / name).mkdir()
-    os.mkfifo(fifo / "HEAD")
-    (fifo / "config").write_text("")
-    root = root_of(tmp_path, {"s": f"file://{fifo}"})
+        (made / name).mkdir(parents=True)
+    os.mkfifo(made / "HEAD")
+    (made / "config").write_text("")
+    return made
+
+
+def processes_at(path: Path) -> str:
+    return subprocess.run(["pgrep", "-f", str(path)], capture_output=True, text=True, check=False).stdout
+
+
+def test_git_processes_end_when_a_walk_takes_too_long(tmp_path):
+    made = stuck(tmp_path)
+    root = root_of(tmp_path, {"s": f"file://{made}"})
     assert "did not end in time" in words(walked(root, timeout_ms=500))
-    running = subprocess.run(["pgrep", "-f", str(fifo)], capture_output=True, text=True, check=False).stdout
-    assert running == ""
+    assert processes_at(made) == ""
+
+
+def test_git_processes_end_when_a_walk_is_interrupted(tmp_path):
+    made = stuck(tmp_path)
+    root = root_of(tmp_path, {"s": f"file://{made}", "t": f"file://{made}"})
+    command = [sys.executable, walk_driver.__file__, str(root), str(tmp_path / "cache"), "", "0"]
+    walking = subprocess.Popen(command, stderr=subprocess.PIPE)
+    with open(made / "HEAD", "wb"):  # opens when git reads there
+        walking.send_signal(signal.SIGINT)
+        assert b"KeyboardInterrupt" in walking.communicate(timeout=30)[1]
+    assert processes_at(made) == ""
 
 
 def test_paths_of_a_manifest_stay_in_the_tree(tmp_path, hostile):

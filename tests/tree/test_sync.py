@@ -202,6 +202,16 @@ def test_a_sync_that_was_killed_is_ended_by_the_next_one(grove):
     assert "Nothing to do" in grove.sync()
 
 
+def test_recover_mends_what_is_safe_and_says_it_once(small):
+    small.sync()
+    events = small.root / ".plan/events.jsonl"
+    events.write_bytes(events.read_bytes() + b'{"kind":"comp')
+    said = small.plan("recover")
+    assert "never announced" in said
+    assert "never announced" not in small.plan("recover")
+    assert "Nothing to do" in small.sync()
+
+
 def _children(pid):
     with open(f"/proc/{pid}/task/{pid}/children") as file:
         return [int(one) for one in file.read().split()]
@@ -213,3 +223,25 @@ def _kill_all(pid):
     for child in _children(pid):
         _kill_all(child)
     os.kill(pid, signal.SIGKILL)
+
+
+def test_one_repository_at_two_paths_is_installed_once_and_seen_by_both_parents(grove):
+    leaf = grove.remote("leaf", writes("/leaf.txt"))
+    grove.names({"x/leaf": leaf.url, "y/leaf": leaf.url}, writes("/top.txt"))
+    grove.sync()
+    assert grove.there() == {"leaf.txt", "top.txt"}
+    assert [step for step in grove.steps() if step[0] == "completed"] == [("completed", "x/leaf"), ("completed", "")]
+    assert "Nothing to do" in grove.sync()
+    (grove.target / "leaf.txt").unlink()
+    grove.sync("--only", "y/leaf")
+    assert grove.there() == {"leaf.txt", "top.txt"}
+
+
+def test_what_a_package_depends_on_is_installed_before_it_wherever_it_is_listed(grove):
+    log = grove.folder / "log"
+    say = '    plan.shell.exec(["sh", "-c", "echo %s >> ' + str(log) + '"])\n'
+    a = grove.remote("a", writes(more=say % "a"), depends_on=["b"])
+    b = grove.remote("b", writes(more=say % "b"))
+    grove.names({"a": a.url, "b": b.url}, writes(more=say % "top"))
+    grove.sync()
+    assert log.read_text().split() == ["b", "a", "top"]

@@ -218,6 +218,31 @@ def test_a_walk_that_changes_nothing_reads_what_is_not_there_from_the_cache(worl
     assert walked.pins.packages["a"].commit
 
 
+def test_a_walk_that_changes_nothing_shows_packages_with_those_below_them_as_they_will_be(world):
+    leaf = world.remote("leaf", {"x": "leaf"})
+    middle = world.remote("middle", {"x": "middle"}, children={"leaf": leaf.url})
+    other = world.remote("other")
+    world.names({"middle": middle.url, "other": other.url})
+    (world.root / "own").mkdir()
+    (world.root / "own/file").write_text("own")
+    (world.root / "own/link").symlink_to("file")
+    real = world.clean(change=True)
+    assert {one.folder for one in world.clean(change=False).tree.members} == {one.folder for one in real.tree.members}
+    (world.root / "middle/leaf").rename(world.folder / "away")
+    (world.root / "middle/x").write_text("edited")
+    before = snapshot(world.root)
+    walked = world.clean(change=False)
+    assert snapshot(world.root) == before
+    root = Path(walked.tree.member("").folder)
+    assert (root / "middle/leaf/x").read_text() == "leaf"
+    assert (root / "middle/x").read_text() == "edited"
+    assert (root / "own/link").read_text() == "own"
+    assert (root / "other/package.yaml").exists()
+    assert walked.tree.member("middle").folder == f"{root}/middle"
+    assert walked.tree.member("other").folder == f"{world.root}/other"
+    assert not (root / ".plan").exists()
+
+
 def test_a_walk_that_changes_nothing_reads_the_commit_that_a_child_would_move_to(world):
     remote = world.remote("a")
     world.names({"a": remote.url})
@@ -244,11 +269,13 @@ def test_a_walk_that_changes_nothing_reads_the_commit_that_a_child_would_move_to
 def test_a_checkout_that_a_person_works_in_is_left_as_it_is_and_named(world, work, words):
     remote = world.remote("a", {"x": "1"})
     world.names({"a": remote.url})
-    world.clean()
+    pinned = world.clean().pins
     work(world)
     before = snapshot(world.root / "a")
     new = remote.commit({"x": "2"})
-    found = findings(world.walk(update=("a",)))
+    walked = world.walk(update=("a",))
+    assert walked.pins == pinned
+    found = findings(walked)
     assert f"a is left as it is: {words}" in found
     assert f"checkout --detach {new}" in found
     assert snapshot(world.root / "a") == before

@@ -33,7 +33,8 @@ def record(package: Package, key: str, phase: str) -> Recording:
         text = file.read(strictyaml.MAX_BYTES + 1)
     _, positions = strictyaml.load(text, MANIFEST)
     actions: list[Action] = getattr(package.manifest, key) or []
-    writer = _Writer(package, Values(package, text.decode("utf-8-sig"), positions, MANIFEST))
+    source = text.decode("utf-8-sig", "replace")  # only to show where a mistake is
+    writer = _Writer(package, Values(package, source, positions, MANIFEST))
     writer.recording.phases.append(PhaseRecord(phase, "forward"))
     writer.list_of(actions, (key,), _first_place())
     if writer.findings:
@@ -66,7 +67,7 @@ def _first_place() -> _Place:
 
 class _Writer:
     def __init__(self, package: Package, values: Values) -> None:
-        self._name = package.manifest.name
+        self._name, self._home = package.manifest.name, package.home
         self._values = values
         self._tests = Tests(package.facts.platform.os, values)
         self._here = _first_place()
@@ -137,7 +138,7 @@ class _Writer:
         if env.scope == "session":
             self._here.session = {**self._here.session, env.name: self._values.text(where, env.value)}
             return
-        if env.scope == "machine" and self._values.in_home:
+        if env.scope == "machine" and self._home:
             advice = "scope: user, or scope: system for the whole package"
             raise self._values.bad((*path, "scope"), "a package of a home sets nothing for all users", advice)
         self._take(f"variable of the {env.scope}", env.name, (*path, "name"))
@@ -153,7 +154,7 @@ class _Writer:
         if last not in ("$PATH", "${PATH}", "%PATH%") or not folders:
             advice = "write the folders and then $PATH, as ~/bin:$PATH"
             raise self._values.bad(path, "PATH would lose the folders that it has", advice)
-        home = "~" if self._values.in_home else ""
+        home = "~" if self._home else ""
         return {"path": [home + self._values.target(path, folder) for folder in folders]}
 
     def _mkdir(self, mkdir: Mkdir, path: Path) -> None:
@@ -186,16 +187,21 @@ class _Writer:
 
     def _when(self, when: When, path: Path) -> None:
         test, inner = self._tests.of(when, path), (*path, "actions")
-        if not isinstance(test, dict):
-            if test:
-                self._same_phase(when.actions, inner)
-            return
-        known = self._call("require.condition", {"test": test, "on_fail": "tell"}, path)
-        choice = self._call("flow.choose", {"input": {"_ref": known, "_output": "met"}}, path)
+        if isinstance(test, dict):
+            known = self._call("require.condition", {"test": test, "on_fail": "tell"}, path)
+            self._body(when.actions, inner, {"input": {"_ref": known, "_output": "met"}}, "value")
+        elif test and any(one.require and one.require.on_fail == "skip" for one in when.actions):
+            self._body(when.actions, inner, {}, "true")  # what it skips ends with it
+        elif test:
+            self._same_phase(when.actions, inner)
+
+    def _body(self, actions: Sequence[Action], path: Path, slots: dict[str, Any], predicate: str) -> None:
+        """A list that is done, or left out, as one."""
+        choice = self._call("flow.choose", slots, path[:-1])
         phase = len(self.recording.phases)
         self.recording.phases.append(PhaseRecord("case", "body", choice))
-        self.recording.calls[choice].bodies = (Body(choice, "case", "value", phase),)
-        self.list_of(when.actions, inner, self._here.inner(phase))
+        self.recording.calls[choice].bodies = (Body(choice, "case", predicate, phase),)
+        self.list_of(actions, path, self._here.inner(phase))
 
     def _same_phase(self, actions: Sequence[Action], path: Path) -> None:
         """A `when` that holds on this system: its actions stand in the list around it, its session ends with it."""

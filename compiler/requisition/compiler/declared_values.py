@@ -25,7 +25,6 @@ class Values:
         self._characters = Characters(source)
         self._positions = positions
         self._file = file
-        self._in_home = package.manifest.scope == "home" or facts.target_root == "~"
         self._children = [child.place for child in package.manifest.children]
         self.session: Mapping[str, str] = {}
         self.warnings: list[tuple[str, Path]] = []
@@ -38,11 +37,6 @@ class Values:
             **({"PACKAGE_DIR": package.checkout} if package.checkout else {}),
             **{name: shown for name, value in facts.settings.items() if (shown := _shown(value)) is not None},
         }
-
-    @property
-    def in_home(self) -> bool:
-        """Whether the package writes below a home."""
-        return self._in_home
 
     def place(self, path: Path) -> tuple[int, int]:
         """Line and column of a value."""
@@ -74,13 +68,13 @@ class Values:
         """A path below the target root: absolute, or below the home as `~/x` or `$HOME/x`."""
         found = self._expanded(path, text, self._value_in_path)
         home = found == "~" or found.startswith("~/")
-        if home and not self._in_home:
+        if home and not self._package.home:
             raise self.bad(path, f"{text!r} is in a home, and whose is not known", "write scope: home in package.yaml")
-        if not home and self._in_home and found.startswith("/"):
+        if not home and self._package.home and found.startswith("/"):
             why = "its scope is home: nothing outside of it is looked at or touched"
             raise self.bad(path, f"{text!r} lies outside of the home", "write it as ~/x, or scope: system", why)
         if not home and not found.startswith("/"):
-            advice = "write it as ~/x" if self._in_home else "write it from the root, as /etc/x"
+            advice = "write it as ~/x" if self._package.home else "write it from the root, as /etc/x"
             raise self.bad(path, f"{text!r} is not a path of the target", advice)
         try:
             return target_path(found[1:] or "/" if home else found, "", path[-1] if isinstance(path[-1], str) else "")
@@ -105,7 +99,7 @@ class Values:
     def folder(self, path: Path, text: str) -> tuple[str, str]:
         """Where a command runs: (path below the target root, "") or ("", folder of the package on the target)."""
         found = self._expanded(path, text, self._value_in_path)
-        if found.startswith(("/", "~")) and not (self._in_home and found.startswith("/")):
+        if found.startswith(("/", "~")) and not (self._package.home and found.startswith("/")):
             return self.target(path, text), ""
         if found.startswith("/"):
             return "", normpath(found)
@@ -154,7 +148,7 @@ class Values:
             if name in known:
                 return known[name]
         root = self._package.facts.target_root
-        if name == _HOME and self._in_home and root.startswith("/"):
+        if name == _HOME and self._package.home and root.startswith("/"):
             return root
         if name == _HOME:
             what = "HOME is not known before the order runs"

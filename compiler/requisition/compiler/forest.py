@@ -89,8 +89,8 @@ def _clashes(planted: Sequence[Planted], parts: Iterable[Parts], catalogue: Cata
         for node in part.linked.nodes:
             for slot in claims.get(node.action, ()):
                 path = node.slots.get(slot)
-                if not isinstance(path, str) or not path:
-                    continue
+                if not isinstance(path, str) or not path or node.slots.get("keep"):
+                    continue  # a folder that is only to be there (file.mkdir with `keep`) is nobody's
                 owner, other = first.setdefault(path, (member.record.path, node))
                 if owner != member.record.path and not _same(node, other):
                     yield Diagnostic(

@@ -19,7 +19,7 @@ from requisition.schemas.diagnostic import BadInput
 
 class Package(Struct):
     """A package of a build: the outermost, or one that `plan.deploy` nests. `checkout` is where its folder will lie on
-    the target; empty when nobody said."""
+    the target; empty when nobody said; `home` whether its target root is a home."""
 
     folder: str
     prefix: str
@@ -28,6 +28,7 @@ class Package(Struct):
     files: PackageFiles
     script: str
     checkout: str = ""
+    home: bool = False
 
 
 def open_package(request: BuildRequest) -> Package:
@@ -48,7 +49,8 @@ def open_package(request: BuildRequest) -> Package:
     manifests.check_platform(found, request.target, where)
     facts = _facts(found, request, request.features, request.without, request.settings, where)
     checkout = request.checkout or found.projects.checkout
-    return Package(folder, "", found, facts, _files(folder, request, script), script, checkout)
+    home = found.scope == "home" or facts.target_root == "~"
+    return Package(folder, "", found, facts, _files(folder, request, script), script, checkout, home)
 
 
 def open_nested(package: Package, nested: Nested, request: BuildRequest) -> Package:
@@ -63,19 +65,38 @@ def open_nested(package: Package, nested: Nested, request: BuildRequest) -> Pack
         raise BadInput.of(what, where=nested.location, why=f"there is no {path}/{manifests.MANIFEST}")
     found = manifests.read_manifest(folder)
     manifests.check_platform(found, request.target, where)
+    _check_scope(found, package, where)
     options = nested.options
     facts = _facts(found, request, options["features"], options["without"], options["settings"], nested.location)
-    files = PackageFiles(folder, request.target)
-    checkout = found.projects.checkout or (f"{package.checkout}/{path}" if package.checkout else "")
-    return Package(folder, f"{package.prefix}{path}/", found, facts, files, "", checkout)
+    files, checkout = PackageFiles(folder, request.target), _inner_checkout(found, package, path, request)
+    return Package(folder, f"{package.prefix}{path}/", found, facts, files, "", checkout, package.home)
 
 
 def member_package(root: Package, path: str, folder: str, manifest: Manifest, request: BuildRequest) -> Package:
     """A package of the tree below `root`, built with its defaults for root's target. Raises BadInput."""
-    asked = replace(request, target_root=root.facts.target_root)
-    facts = _facts(manifest, asked, (), (), {}, f"{folder}/{manifests.MANIFEST}")
-    checkout = manifest.projects.checkout or (f"{root.checkout}/{path}" if root.checkout else "")
-    return Package(folder, f"{path}/", manifest, facts, PackageFiles(folder, request.target), "", checkout)
+    asked, where = replace(request, target_root=root.facts.target_root), f"{folder}/{manifests.MANIFEST}"
+    _check_scope(manifest, root, where)
+    facts = _facts(manifest, asked, (), (), {}, where)
+    files, checkout = PackageFiles(folder, request.target), _inner_checkout(manifest, root, path, request)
+    return Package(folder, f"{path}/", manifest, facts, files, "", checkout, root.home)
+
+
+def _inner_checkout(found: Manifest, outer: Package, path: str, request: BuildRequest) -> str:
+    """Where a package inside of another will lie: where the request says of the outer one, before what its own manifest
+    says, which was written for the package alone."""
+    inside = f"{outer.checkout}/{path}" if outer.checkout else ""
+    return inside if request.checkout else found.projects.checkout or inside
+
+
+def _check_scope(found: Manifest, outer: Package, where: str) -> None:
+    """Raises BadInput for a package of a home in one of the system: what is meant to be below ~ would land below /."""
+    if found.scope == "home" and not outer.home:
+        raise BadInput.of(
+            f"{found.name} is for a home, and {outer.manifest.name}, of which it is a part, is for the system",
+            where=where,
+            why="one order has one target root",
+            next=f"write scope: home in the package.yaml of {outer.manifest.name}, or apply {found.name} on its own",
+        )
 
 
 def kind_of(package: Package) -> Kind:

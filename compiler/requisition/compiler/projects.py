@@ -64,7 +64,7 @@ def deploy(asked: LayersCall, package: Package, segments: tuple[str, ...]) -> De
     _need_identity(chosen, manifest, asked.location)
     data = _template_data(facts, asked.options.get("data") or {})
     modes = {path: int(mode, 8) for path, mode in manifest.projects.modes.items()}
-    checkout = manifest.projects.checkout if manifest.projects.deploy == "link" else ""
+    checkout = package.checkout if manifest.projects.deploy == "link" else ""
     calls = list(_calls(chosen, asked, checkout, data, modes, manifest.projects.identity))
     return Deployed(calls, collisions)
 

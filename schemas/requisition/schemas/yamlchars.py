@@ -19,7 +19,7 @@ class Characters:
     def place(self, of_value: tuple[int, int], offset: int) -> tuple[int, int]:
         """Line and column (from 1) of the character at `offset` of the value that stands at a line and column."""
         line, column = of_value
-        at = self._starts[line - 1] + column - 1
+        at = self._starts[min(line, len(self._starts)) - 1] + column - 1
         quote = self._text[at : at + 1]
         if quote in ("|", ">"):
             index = _in_block(self._text, self._starts, line, offset)
@@ -38,16 +38,18 @@ def _in_flow(text: str, at: int, quote: str, offset: int) -> int:
     """Plain or quoted: escapes stand for one character (YAML 1.1, 5.7), breaks are folded (YAML 1.1, 8.1)."""
     at += quote in ("'", '"')
     passed = 0
-    while passed < offset and at < len(text):
+    while at < len(text):
+        escape = _ESCAPE.match(text, at) if quote == '"' and text[at] == "\\" else None
+        if escape and escape[0][1] in "\r\n":
+            at = escape.end()  # the line goes on: nothing of it is in the value
+            continue
+        if passed >= offset:
+            break
         fold = _FOLD.match(text, at)
         if fold:
             at, passed = fold.end(), passed + max(1, len(_BREAK.findall(fold[0])) - 1)
             continue
-        escape = _ESCAPE.match(text, at) if quote == '"' and text[at] == "\\" else None
-        if escape:
-            at, passed = escape.end(), passed + (escape[0][1] not in "\r\n")
-            continue
-        at += 2 if quote == "'" and text.startswith("''", at) else 1
+        at = escape.end() if escape else at + (2 if quote == "'" and text.startswith("''", at) else 1)
         passed += 1
     return min(at, len(text))
 

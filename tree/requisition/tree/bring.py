@@ -35,7 +35,7 @@ class Standing(NamedTuple):
 
     folder: str
     commit: str
-    pin: Pin | None
+    pin: Pin
     said: str = ""
     fault: Diagnostic | None = None
 
@@ -79,7 +79,7 @@ class Bringer:
             found = bare.find(entry.wanted)
             pin = Pin(entry.url, found.commit, found.ref or _asked_ref(entry, found))
         elif state is None or state.commit != pin.commit or self._trust is not None:
-            bare.hold(Found(pin.ref, pin.commit))
+            bare.hold(pin.commit)
         self._judge(bare, pin)
         if self._within_scratch(parent):
             return self._new(bare, pin, entry)
@@ -107,7 +107,7 @@ class Bringer:
         """Check out where nothing is; once more from a fresh cache when the cache turns out to be damaged."""
         if self._scratch:
             folder = f"{self._scratch}/{entry.path}"
-            workshop = f"{self._scratch}/.{_name(entry.path)}"
+            workshop = f"{self._scratch}.new/{_name(entry.path)}"
         else:
             folder = f"{self._root}/{entry.path}"
             workshop = f"{kept_folder(self._root, 'clones')}/{_name(entry.path)}"
@@ -120,7 +120,7 @@ class Bringer:
             if self._cache.offline or os.path.lexists(folder):
                 raise
             bare.forget()
-            bare.hold(Found(pin.ref, pin.commit))
+            bare.hold(pin.commit)
             checkout.make(bare, pin.commit, folder, workshop, self._control, self._inherit)
         return Standing(folder, pin.commit, pin, f"{'read' if self._scratch else 'cloned'} at {pin.commit[:12]}")
 
@@ -134,10 +134,10 @@ class Bringer:
         verdict = self._verdict(bare, pin)
         if os.path.exists(verdict):
             return
-        tag = pin.ref if self._trust.tags and bare.signed_object(f"refs/tags/{pin.ref}") else ""
+        tag = pin.ref if self._trust.tags and bare.tag_object(pin.ref) else ""
         with tempfile.TemporaryDirectory() as scratch:
             judge(_Judged(bare), pin.commit, tag, self._trust.allowed, self._trust.keys, scratch)
-        if tag and bare.git().object_of(f"{bare.signed_object(f'refs/tags/{tag}')}^{{commit}}") != pin.commit:
+        if tag and bare.git().object_of(f"{bare.tag_object(tag)}^{{commit}}") != pin.commit:
             raise ActionError(
                 f"the tag {tag} is not {pin.commit[:12]} any more", "find out who moved it; update the pin"
             )
@@ -166,7 +166,7 @@ class _Judged:
         return self._git.run(*words, settings=settings, env=env)
 
     def object_of(self, name: str) -> str:
-        return self._bare.signed_object(name)
+        return self._bare.tag_object(name.removeprefix("refs/tags/"))
 
 
 def _asked_ref(entry: Entry, found: Found) -> str:

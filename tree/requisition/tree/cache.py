@@ -9,25 +9,22 @@ that belongs to it, so that nobody has to start git to ask. A repository is made
 own when its first fetch is complete; what a killed fetch left in it is removed by the next one.
 """
 
-import contextlib
 import hashlib
 import os
 import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from urllib.parse import quote, unquote
 
 from msgspec import Struct
 
 from requisition.stdlib.action import ActionError
 from requisition.stdlib.providers.git_repository import Remote, check_commit, remote
+from requisition.tree import cachefiles as files
 from requisition.tree.git import Control, Git, full_names, missing, remote_refs
 from requisition.tree.locks import held
 from requisition.tree.versions import newest
 
-_HEAD = "ref: refs/heads/none\n"
-_CONFIG = "[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = true\n"
 _TAGS = "refs/tags/"
 
 
@@ -97,12 +94,12 @@ class Bare:
 
     def kept(self, commit: str) -> bool:
         """Whether a commit is here with its tree. Starts nothing."""
-        return os.path.exists(f"{self.path}/kept/{commit}")
+        return files.kept(self.path, commit)
 
     def find(self, wanted: Wanted) -> Found:
         """What the remote has for a wish now, fetched; offline what it last had. Raises ActionError."""
         if is_commit(wanted.ref):
-            self.hold(Found("", wanted.ref))
+            self.hold(wanted.ref)
             return Found("", wanted.ref)
         if self._cache.offline:
             return self._last_known(wanted)
@@ -112,20 +109,20 @@ class Bare:
                 return self._renewed(names, lock)
             return self._fetched_first(names, lock)
 
-    def hold(self, found: Found) -> None:
+    def hold(self, commit: str) -> None:
         """Have a pinned commit here; asks the remote only when it is not. Raises ActionError."""
-        if self.kept(found.commit):
+        if self.kept(commit):
             return
         if self._cache.offline:
             raise ActionError(
-                f"{self.url} at {found.commit[:12]} is not in the cache, and no remote may be asked",
+                f"{self.url} at {commit[:12]} is not in the cache, and no remote may be asked",
                 "run it once without --offline",
             )
         with self._locked() as lock:
-            if self.kept(found.commit):
+            if self.kept(commit):
                 return
             with self._growing(lock) as git:
-                self._take_commit(git, found)
+                self._take_commit(git, commit)
 
     def forget(self) -> None:
         """Remove what is here: it turned out to be damaged."""
@@ -136,8 +133,17 @@ class Bare:
         """Git in it, to look."""
         return Git(self.path, self._cache.control)
 
-    def signed_object(self, name: str) -> str:
-        """The object of a tag as the remote last had it; "" for none."""
+    def tag_object(self, tag: str) -> str:
+        """The object of a tag, as the remote had it when it was fetched, or has it now; "" for none."""
+        name = f"{_TAGS}{tag}"
+        if not tag or self._known(name) or self._cache.offline:
+            return self._known(name) if tag else ""
+        try:
+            with self._locked() as lock:
+                self._fetched(name, lock)
+        except ActionError as error:
+            if not missing(error):
+                raise
         return self._known(name)
 
     @contextmanager
@@ -186,31 +192,31 @@ class Bare:
 
     def _fetched(self, name: str, lock: int) -> Found:
         with self._growing(lock) as git:
-            self._fetch(git, f"+{name}:{_known_name(name)}")
-            commit = _read(f"{git.folder}/{_known_name(name)}")
+            self._fetch(git, f"+{name}:{files.known_name(name)}")
+            commit = files.read(f"{git.folder}/{files.known_name(name)}")
             if name.startswith(_TAGS):
-                commit = git.object_of(f"{_known_name(name)}^{{commit}}")
+                commit = git.object_of(f"{files.known_name(name)}^{{commit}}")
             if not is_commit(commit):
                 raise ActionError(f"{self.url} has no commit at {_short(name) or 'its HEAD'}", "check the name")
-            _keep(git.folder, commit)
+            files.keep(git.folder, commit)
         return Found(_short(name), commit)
 
-    def _take_commit(self, git: Git, found: Found) -> None:
+    def _take_commit(self, git: Git, commit: str) -> None:
         """A commit by its name; where a remote does not hand out commits that no ref names, all that it has."""
-        known = f"refs/known/{found.commit}"
+        known = f"refs/known/{commit}"
         try:
-            self._fetch(git, f"+{found.commit}:{known}")
+            self._fetch(git, f"+{commit}:{known}")
         except ActionError as error:
             if not missing(error):
                 raise
             self._fetch_all(git)
-            if not git.object_of(f"{found.commit}^{{commit}}"):
+            if not git.object_of(f"{commit}^{{commit}}"):
                 raise ActionError(
-                    f"{self.url} has no commit {found.commit[:12]}", "it was rewritten or removed: update its pin"
+                    f"{self.url} has no commit {commit[:12]}", "it was rewritten or removed: update its pin"
                 ) from error
-        if git.object_of(f"{found.commit}^{{commit}}") != found.commit:
-            raise ActionError(f"{found.commit[:12]} of {self.url} is no commit", "name a commit, not a tag object")
-        _keep(git.folder, found.commit)
+        if git.object_of(f"{commit}^{{commit}}") != commit:
+            raise ActionError(f"{commit[:12]} of {self.url} is no commit", "name a commit, not a tag object")
+        files.keep(git.folder, commit)
 
     def _fetch(self, git: Git, *refspecs: str, depth: str = "--depth=1") -> None:
         self._cache.count()
@@ -233,29 +239,29 @@ class Bare:
     @contextmanager
     def _growing(self, lock: int) -> Iterator[Git]:
         """Git where a fetch may go: in the repository, or in one that becomes it at the end of the block."""
-        if os.path.isdir(self.path) and _sound(self.path):
-            _sweep(self.path)
+        if os.path.isdir(self.path) and files.sound(self.path):
+            files.sweep(self.path)
             yield Git(self.path, self._cache.control, source=self.source, inherit=(lock,))
             return
         fresh = f"{self.path}.new"
         for old in (fresh, self.path):
             shutil.rmtree(old, ignore_errors=True)
-        _skeleton(fresh)
+        files.skeleton(fresh)
         yield Git(fresh, self._cache.control, source=self.source, inherit=(lock,))
         os.rename(fresh, self.path)
 
     def _known(self, name: str) -> str:
-        return _read(f"{self.path}/{_known_name(name)}")
+        return files.read(f"{self.path}/{files.known_name(name)}")
 
     def _last_known(self, wanted: Wanted) -> Found:
         names = full_names(wanted.ref) if not wanted.versions else ()
         if wanted.versions:
-            tags = _entries(f"{self.path}/refs/known")
-            found = newest((tag[len(_TAGS) :] for tag in map(unquote, tags) if tag.startswith(_TAGS)), wanted.versions)
+            tags = [name[len(_TAGS) :] for name in files.known_names(self.path) if name.startswith(_TAGS)]
+            found = newest(tags, wanted.versions)
             names = (f"{_TAGS}{found}",) if found else ()
         for name in names:
             if self._known(name):
-                commit = self.git().object_of(f"{_known_name(name)}^{{commit}}")
+                commit = self.git().object_of(f"{files.known_name(name)}^{{commit}}")
                 if commit and self.kept(commit):
                     return Found(_short(name), commit)
         asked = wanted.versions or wanted.ref or "its HEAD"
@@ -273,48 +279,3 @@ _FETCH = ("--quiet", "--no-tags", "--no-write-fetch-head", "--no-auto-gc", "--no
 
 def _short(name: str) -> str:
     return name.removeprefix("refs/heads/").removeprefix(_TAGS) if name != "HEAD" else ""
-
-
-def _known_name(name: str) -> str:
-    """Where a ref of the remote is kept: one flat name, since branches `a` and, later, `a/b` exclude each other."""
-    return f"refs/known/{quote(name, safe='')}"
-
-
-def _skeleton(path: str) -> None:
-    """An empty bare repository (gitrepository-layout(5)), without starting git."""
-    for name in ("objects/pack", "objects/info", "refs/known", "kept"):
-        os.makedirs(f"{path}/{name}", mode=0o700)
-    for name, text in (("HEAD", _HEAD), ("config", _CONFIG)):
-        with open(f"{path}/{name}", "x", encoding="ascii") as file:
-            file.write(text)
-
-
-def _sound(path: str) -> bool:
-    """Whether it is as it was made: a loss of power may have emptied its files."""
-    return _read(f"{path}/HEAD") == _HEAD.strip() and _read(f"{path}/config") == _CONFIG.strip()
-
-
-def _sweep(path: str) -> None:
-    """Remove what a killed fetch left; its processes are gone, for they held the lock."""
-    for folder in ("", "refs/known", "objects/pack"):
-        for name in _entries(f"{path}/{folder}"):
-            if name.endswith(".lock") or name.startswith(("tmp_", ".tmp-")):
-                os.unlink(f"{path}/{folder}/{name}")
-
-
-def _keep(path: str, commit: str) -> None:
-    with open(f"{path}/kept/{commit}", "wb"):
-        pass
-
-
-def _entries(path: str) -> list[str]:
-    try:
-        return os.listdir(path)
-    except FileNotFoundError:
-        return []
-
-
-def _read(path: str) -> str:
-    with contextlib.suppress(FileNotFoundError, NotADirectoryError), open(path, encoding="ascii") as file:
-        return file.read().strip()
-    return ""

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator, Mapping
 from requisition.schemas.canonical import encode
 from requisition.schemas.document import Platform
 from requisition.schemas.version import TOOL
+from requisition.tree.pins import LOCK_NAME
 
 _LEFT_OUT = frozenset((".git", ".plan"))
 _CHUNK = 1 << 20
@@ -20,7 +21,7 @@ def digest(folder: str, below: Collection[str], target: Platform, root: str, cho
     target root, what was chosen for it, and the version of this tool, which may build another order of the same."""
     whole = hashlib.sha256()
     whole.update(encode([TOOL, target, root, dict(chosen)]))
-    inner = {os.path.join(folder, path) for path in below}
+    inner = {os.path.join(folder, path) for path in (*below, LOCK_NAME)}  # pins say what is below, not what is here
     for path, entry in sorted(_files(folder, inner)):
         whole.update(f"\0{path[len(folder) :]}\0".encode("utf-8", "surrogateescape"))
         if entry.is_symlink():

@@ -69,10 +69,6 @@ class Git:
         )
         return checked(done, words, ok)
 
-    def ask(self, *words: str) -> CommandResult:
-        """Run git to look."""
-        return self.run(*words)
-
     def lines(self, *words: str) -> list[str]:
         """What git prints with `-z`, one part a name."""
         return [part for part in self.run(*words).stdout.decode("utf-8", "surrogateescape").split("\0") if part]

@@ -21,6 +21,7 @@ from requisition.schemas.treeevent import Completed, Halted, Known
 from requisition.tree.contents import digest
 from requisition.tree.installed import Installed
 from requisition.tree.member import Member, Tree
+from requisition.tree.order import once, post_order
 
 GONE = frozenset(("failed", "rolled_back", "undo_failed"))
 
@@ -71,10 +72,12 @@ def choose(
 ) -> Choice:
     """Pure. `stands` are the ids of runs whose effects were not taken back; `drifted` the names of packages of which
     something is no longer as it was left. `only` is a pattern on paths and names (fnmatch(3)): those packages, and
-    what they need. Raises BadInput when it matches nothing."""
-    wanted = _selected(tree, only)
+    what they need. One repository at one commit is installed once, wherever it lies. Raises BadInput when it matches
+    nothing."""
+    twins = once(tree)
+    wanted = _selected(tree, only, twins)
     install, skipped = [], []
-    for member in tree.members:
+    for member in post_order(tree):
         if member.path not in wanted:
             continue
         record, before = known[member.path], installed.get(member.path)
@@ -84,13 +87,13 @@ def choose(
         else:
             install.append(record)
     chosen = {record.path for record in install}
-    trimmed = tuple(replace(record, needs=_reduced(record.path, tree, chosen)) for record in install)
+    trimmed = tuple(replace(record, needs=_reduced(record.path, tree, chosen, twins)) for record in install)
     return Choice(trimmed, tuple(skipped))
 
 
-def _selected(tree: Tree, only: str) -> set[str]:
+def _selected(tree: Tree, only: str, twins: Mapping[str, str]) -> set[str]:
     if not only:
-        return {member.path for member in tree.members}
+        return {member.path for member in tree.members} - twins.keys()
     first = [m.path for m in tree.members if fnmatchcase(m.path or ".", only) or fnmatchcase(m.manifest.name, only)]
     if not first:
         names = ", ".join(member.manifest.name for member in tree.members[:8])
@@ -98,18 +101,20 @@ def _selected(tree: Tree, only: str) -> set[str]:
     found: set[str] = set()
     while first:
         path = first.pop()
+        path = twins.get(path, path)
         if path not in found:
             found.add(path)
             first.extend(tree.needs.get(path, ()))
     return found
 
 
-def _reduced(path: str, tree: Tree, chosen: Collection[str]) -> tuple[str, ...]:
+def _reduced(path: str, tree: Tree, chosen: Collection[str], twins: Mapping[str, str]) -> tuple[str, ...]:
     """What a package needs of those that are installed with it, over those that are not."""
     found: list[str] = []
     pending, seen = list(tree.needs.get(path, ())), set()
     while pending:
         need = pending.pop(0)
+        need = twins.get(need, need)
         if need in seen:
             continue
         seen.add(need)

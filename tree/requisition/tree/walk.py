@@ -27,6 +27,7 @@ from requisition.tree.git import Control
 from requisition.tree.locks import held
 from requisition.tree.member import ROOT, Member, Tree
 from requisition.tree.needs import needs_of
+from requisition.tree.overlay import overlaid
 from requisition.tree.paths import check_no_links, kept_folder
 from requisition.tree.pins import Pin, Pins
 
@@ -39,8 +40,9 @@ class WalkOptions(Struct, frozen=True):
 
     `update`: packages, by name or path, whose pins move to what their refs name now; "*" for all. `refs`: another
     ref for one package, by name or path. `offline`: no remote is asked. `change=False`: only the cache is written;
-    what is not there, or stands elsewhere, is read from `scratch`, a folder of the caller's, used until the tree is
-    done with. `trust`: who must have signed what is put there. `cache`: its folder, "" for the user's.
+    what is not there, or stands elsewhere, is read from `scratch`, a folder of the caller's, together with all
+    packages around it (`overlay.py`), and used until the tree is done with. `trust`: who must have signed what is put
+    there. `cache`: its folder, "" for the user's.
     """
 
     update: tuple[str, ...] = ()
@@ -79,11 +81,23 @@ def walk(root: str, options: WalkOptions, *, say: Callable[[str], None]) -> Walk
             cache = Cache(options.cache or default_folder(), control, offline=options.offline)
         except (ActionError, OSError) as error:
             raise BadInput.of(f"the cache cannot be used: {error}", next="set XDG_CACHE_HOME to a folder") from error
-        bringer = Bringer(root, cache, control, options.trust, options.scratch if not options.change else "", inherit)
+        scratch = "" if options.change else f"{os.path.realpath(options.scratch)}/tree"
+        bringer = Bringer(root, cache, control, options.trust, scratch, inherit)
         walked = _Walk(root, options, bringer, before, say).run(stop)
+        if scratch:
+            walked = _seen_together(walked, scratch)
         if options.change:
             lock.write(path, walked.pins)
     return walked
+
+
+def _seen_together(walked: Walked, scratch: str) -> Walked:
+    tree = walked.tree
+    try:
+        members = overlaid({member.path: member for member in tree.members}, tree.root, scratch)
+    except OSError as error:
+        raise BadInput.of(f"the tree cannot be read: {error}", where=tree.root, next="look at that file") from error
+    return structs.replace(walked, tree=structs.replace(tree, members=tuple(members.values())))
 
 
 @contextlib.contextmanager
@@ -187,20 +201,30 @@ class _Walk:
             self._say(f"{entry.path}: {standing.said}")
         if standing.fault is not None:
             self._problems.append(standing.fault)
-        if standing.pin is not None:
-            self._pins[entry.path] = standing.pin
+        self._pins[entry.path] = self._pin_after(entry.path, standing)
         try:
             manifest, text = read(standing.folder)
         except BadInput as error:
             for one in error.diagnostics:
                 self._problem(entry, f"{one.where}: {one.what}", one.next, one.why)
             return
-        ref = standing.pin.ref if standing.pin else ""
         member = Member(
-            entry.path, standing.folder, manifest, entry.parent, entry.url, ref, standing.commit, entry.where
+            entry.path,
+            standing.folder,
+            manifest,
+            entry.parent,
+            entry.url,
+            standing.pin.ref,
+            standing.commit,
+            entry.where,
         )
         self._choices.meet(entry.path, manifest)
         self._arrive(member, text, pool)
+
+    def _pin_after(self, path: str, standing: Standing) -> Pin:
+        """A pin does not move where its checkout could not."""
+        before = self._before.packages.get(path)
+        return standing.pin if standing.fault is None or before is None else before
 
     def _fault(self, entry: Entry, parent: Member) -> tuple[str, str] | None:
         """What forbids to go there, before anything is asked of its remote."""

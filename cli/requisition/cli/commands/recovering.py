@@ -114,9 +114,18 @@ def rollback(
 
 @click.command()
 @host_option
+@click.option("--tree", "folder", type=click.Path(exists=True, file_okay=False), default=".", help="Root's folder.")
 @click.pass_obj
-def recover(output: Output, host: Host | None) -> int:
-    """List runs that were cut off, and what can be done. Exit code 6 when there are any."""
+def recover(output: Output, host: Host | None, folder: str) -> int:
+    """List runs that were cut off, and what can be done. Exit code 6 when there are any.
+
+    In the folder of a tree of packages it also mends, where that is safe, what a sync that was cut off left there.
+    """
+    if host is None and os.path.isdir(os.path.join(folder, ".plan")):
+        from requisition.cli.commands.syncing import alone, mend
+
+        with alone(os.path.realpath(folder), "plan recover"):
+            mend(output, os.path.realpath(folder))
     cut_off = [info for info in all_runs(output, host) if info.state == "running"]
     if output.as_json:
         output.json({"interrupted": [to_dict(info) for info in cut_off]})

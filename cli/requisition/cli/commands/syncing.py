@@ -73,7 +73,7 @@ def sync(output: Output, /, folder: str, **options: Any) -> int:
         scratch = resources.enter_context(tempfile.TemporaryDirectory(prefix="plan-sync-"))
         if not options["dry_run"]:
             resources.enter_context(alone(root, "plan sync"))
-            _mend(output, root)
+            mend(output, root)
         walked = _walk(output, root, options, scratch)
         request = _whole(root, walked, options)
         if not options["dry_run"]:
@@ -112,8 +112,8 @@ def alone(root: str, what: str) -> Iterator[None]:
         yield
 
 
-def _mend(output: Output, root: str) -> None:
-    """What an earlier sync left, before anything is begun."""
+def mend(output: Output, root: str) -> None:
+    """Mend and tell what an earlier sync left. For who holds the claim of the root."""
     from requisition.tree import recovery
     from requisition.tree.migration import migrate
 
@@ -166,7 +166,7 @@ def _walk(output: Output, root: str, options: dict[str, Any], scratch: str) -> "
 def _whole(root: str, walked: "Walked", options: dict[str, Any]) -> "BuildRequest":
     from requisition.tree.sync import resolved_root
 
-    request: BuildRequest = build_request(root, options)
+    request: BuildRequest = build_request(walked.tree.member("").folder, options)
     return msgspec.structs.replace(
         request, target_root=resolved_root(walked.tree.member("").manifest, request.target_root), checkout=root
     )
