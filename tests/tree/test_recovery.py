@@ -298,6 +298,27 @@ def test_a_stale_lock_that_was_taken_meanwhile_is_left(root):
         assert os.path.exists(lock_path(str(root.folder), "a"))
 
 
+def test_looking_while_others_claim_release_and_compact_finds_only_what_is_so(root):
+    code = """
+import sys
+from requisition.tree.claims import Owner, claim
+from requisition.tree.events import Completed, EventLog, Started
+me = Owner.this_process("plan tree run")
+with EventLog.open(sys.argv[1]) as log:
+    for number in range(150):
+        with claim(sys.argv[1], "a", me):
+            log.append_many([Started(path="a"), Completed(path="a")])
+        log.compact()
+"""
+    with subprocess.Popen([sys.executable, "-c", code, str(root.folder)]) as other:
+        while other.poll() is None:
+            found = recovery.scan(str(root.folder), state_dir=str(root.state))
+            assert {one.kind for one in found} <= {"in use", "temporary file", "stale lock", "start without an end"}
+            recovery.mend([one for one in found if one.kind == "temporary file"], clock=noon)
+    assert other.returncode == 0
+    assert root.scan() == []
+
+
 def test_while_another_process_works_on_the_tree_nothing_is_taken_for_cut_off(root):
     root.say(Sync(step="begin"), Started(path="a"))
     root.put(".plan/clones/0a1b/.git/HEAD")

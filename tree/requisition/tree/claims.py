@@ -22,6 +22,9 @@ from requisition.tree import local
 from requisition.tree.local import Clock
 
 LOCKS = "locks"
+_PATIENCE = 1000
+"""How often a lock is tried that is held and names nobody who lives: by someone who only looks at it (`held`), or who
+has not yet written down who it is. Both take microseconds."""
 _MAX_NAME = 200
 _MAX_OWNER = 16 << 10
 
@@ -145,6 +148,7 @@ def held(file: str) -> bool:
 
 def _take(file: str, path: str) -> tuple[int, Owner | None]:
     """The locked descriptor, and the owner that was cut off while it held it."""
+    patience = _PATIENCE
     while True:
         try:
             fd = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
@@ -162,8 +166,11 @@ def _take(file: str, path: str) -> tuple[int, Owner | None]:
                 return fd, before.owner if before else None
         except BlockingIOError:
             taken = _text(fd)
-            os.close(fd)
-            raise _busy(path, taken, "", "wait until it is done, or look at that process") from None
+            patience -= 1
+            if not patience or (taken is not None and not taken.owner.gone):
+                os.close(fd)
+                raise _busy(path, taken, "", "wait until it is done, or look at that process") from None
+            os.sched_yield()
         except BaseException:
             os.close(fd)
             raise

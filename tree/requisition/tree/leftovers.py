@@ -85,8 +85,10 @@ def mend(findings: Sequence[Finding]) -> Iterator[Mended]:
             yield done(one) if free else left(one, "git still works in it; it is removed once that ends")
         else:
             with _alone(local.path(one.root, "events.lock"), wait=True):  # no compaction is writing it
-                os.unlink(file)
-            yield done(one)
+                there = _is_file(file)
+                if there:
+                    os.unlink(file)
+            yield done(one) if there else gone(one)
 
 
 @contextmanager
@@ -106,16 +108,14 @@ def _locks(root: str) -> list[str]:
     """The locks of packages; names that begin with a dot are others', and what is no file is nobody's."""
     folder = local.path(root, claims.LOCKS)
     files = [os.path.join(folder, name) for name in _names(folder) if not name.startswith(".")]
-    return [file for file in files if stat.S_ISREG(os.lstat(file).st_mode)]
+    return [file for file in files if _is_file(file)]
 
 
 def _temporaries(root: str) -> Iterator[tuple[str, str]]:
     for folder, pattern in _TEMPORARY.items():
         for name in _names(os.path.join(root, folder)):
-            if pattern.fullmatch(name):
-                info = os.lstat(os.path.join(root, folder, name))
-                if stat.S_ISREG(info.st_mode) and info.st_uid == os.geteuid():
-                    yield folder, name
+            if pattern.fullmatch(name) and _is_file(os.path.join(root, folder, name)):
+                yield folder, name
 
 
 def _remove(path: str) -> None:
@@ -139,6 +139,15 @@ def _alone(path: str, *, wait: bool = False) -> Iterator[bool]:
         yield free
     finally:
         os.close(fd)
+
+
+def _is_file(path: str) -> bool:
+    """Whether it is a file, and ours; a live process may have taken it away meanwhile."""
+    try:
+        info = os.lstat(path)
+    except FileNotFoundError:
+        return False
+    return stat.S_ISREG(info.st_mode) and info.st_uid == os.geteuid()
 
 
 def _names(folder: str) -> list[str]:
