@@ -122,6 +122,21 @@ def test_check_looks_at_the_teardown_too(tmp_path):
         (tmp_path / "package.star").unlink(missing_ok=True)
 
 
+def test_the_files_of_a_child_are_its_own(tmp_path):
+    manifest = "name: demo\nchildren: [{url: ../lib, path: libs/lib}]\n"
+    script = "def install(package, phase):\n    plan.file.copy('libs/lib/x', '/x')\n"
+    files = {
+        "package.yaml": manifest,
+        "package.star": script,
+        "libs/lib/x": "",
+        "libs/lib/package.star": "not Starlark (",
+    }
+    with pytest.raises(BadInput, match="has no file 'libs/lib/x'"):
+        built(tmp_path, files)
+    write(tmp_path, {"package.yaml": manifest, "package.star": script.replace("copy('libs/lib/x'", "link('y'")})
+    assert len(build(request(tmp_path)).order.nodes) == 1
+
+
 # trees -------------------------------------------------------------------------------------------
 
 

@@ -50,7 +50,7 @@ def open_package(request: BuildRequest) -> Package:
     facts = _facts(found, request, request.features, request.without, request.settings, where)
     checkout = request.checkout or found.projects.checkout
     home = found.scope == "home" or facts.target_root == "~"
-    return Package(folder, "", found, facts, _files(folder, request, script), script, checkout, home)
+    return Package(folder, "", found, facts, _files(folder, request, found, script), script, checkout, home)
 
 
 def open_nested(package: Package, nested: Nested, request: BuildRequest) -> Package:
@@ -68,7 +68,7 @@ def open_nested(package: Package, nested: Nested, request: BuildRequest) -> Pack
     _check_scope(found, package, where)
     options = nested.options
     facts = _facts(found, request, options["features"], options["without"], options["settings"], nested.location)
-    files, checkout = PackageFiles(folder, request.target), _inner_checkout(found, package, path, request)
+    files, checkout = _files(folder, request, found), _inner_checkout(found, package, path, request)
     return Package(folder, f"{package.prefix}{path}/", found, facts, files, "", checkout, package.home)
 
 
@@ -77,7 +77,7 @@ def member_package(root: Package, path: str, folder: str, manifest: Manifest, re
     asked, where = replace(request, target_root=root.facts.target_root), f"{folder}/{manifests.MANIFEST}"
     _check_scope(manifest, root, where)
     facts = _facts(manifest, asked, (), (), {}, where)
-    files, checkout = PackageFiles(folder, request.target), _inner_checkout(manifest, root, path, request)
+    files, checkout = _files(folder, request, manifest), _inner_checkout(manifest, root, path, request)
     return Package(folder, f"{path}/", manifest, facts, files, "", checkout, root.home)
 
 
@@ -120,9 +120,11 @@ def kind_of(package: Package) -> Kind:
     return "scripted" if script or alone else "meta"
 
 
-def _files(folder: str, request: BuildRequest, script: str) -> PackageFiles:
+def _files(folder: str, request: BuildRequest, found: Manifest, script: str = "") -> PackageFiles:
     """A lone script's folder may be anything, a home directory say: it is not walked."""
-    return FilesBeside(folder, request.target, script) if script else PackageFiles(folder, request.target)
+    if script:
+        return FilesBeside(folder, request.target, script)
+    return PackageFiles(folder, request.target, [child.place for child in found.children])
 
 
 def _facts(

@@ -39,12 +39,13 @@ def is_platform_folder(name: str) -> bool:
 class PackageFiles:
     """The files of a package as one target sees them: path in the package → path on disk, relative to it."""
 
-    def __init__(self, folder: str, target: Platform) -> None:
-        """Walk the folder once. Raises BadInput for links that lead out, and for too many files."""
+    def __init__(self, folder: str, target: Platform, children: Iterable[str] = ()) -> None:
+        """Walk the folder once, without the packages below it, whose files are their own. Raises BadInput for links
+        that lead out, and for too many files."""
         self.folder = folder
         self._plain: set[str] = set()
         self._variants: dict[str, set[str]] = {}
-        for path in _walk(folder):
+        for path in _walk(folder, frozenset(children)):
             head, _, rest = path.partition("/")
             if rest and is_platform_folder(head):
                 self._variants.setdefault(head, set()).add(rest)
@@ -105,7 +106,7 @@ class FilesBeside(PackageFiles):
         return ()
 
 
-def _walk(folder: str) -> Iterable[str]:
+def _walk(folder: str, left_out: frozenset[str]) -> Iterable[str]:
     pending, count = [""], 0
     while pending:
         inner = pending.pop()
@@ -118,7 +119,7 @@ def _walk(folder: str) -> Iterable[str]:
                 if count > MAX_FILES:
                     raise BadInput.of(f"the package has more than {MAX_FILES} files", where=folder)
                 if entry.is_dir(follow_symlinks=False):
-                    if entry.name not in _SKIPPED:
+                    if entry.name not in _SKIPPED and path not in left_out:
                         pending.append(path)
                 elif entry.is_symlink():
                     if _leads_to_file_inside(folder, path):

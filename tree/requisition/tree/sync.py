@@ -42,8 +42,10 @@ def records(tree: Tree, request: BuildRequest) -> dict[str, TreeMember]:
         prefix = f"{member.path}/" if member.path else ""
         below = [path[len(prefix) :] for path in paths if path != member.path and path.startswith(prefix)]
         chosen: dict[str, object] = {}
+        if member.manifest.actions is not None or member.manifest.projects.deploy == "link":
+            chosen["checkout"] = request.checkout  # their orders say where they lie
         if not member.path:
-            chosen = {
+            chosen |= {
                 "features": sorted(request.features),
                 "without": sorted(request.without),
                 "settings": dict(request.settings),
