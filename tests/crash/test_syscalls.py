@@ -51,7 +51,14 @@ def test_killed_at_any_system_call_of_a_larger_run(tmp_path, share):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("spread", ["once", "always"])
-@pytest.mark.parametrize("error", ["EIO", "ENOSPC", "EINTR", "EDQUOT", "EMFILE", "EROFS"])
+@pytest.mark.parametrize(
+    ("error", "spread"),
+    [
+        (error, spread)
+        for error in ("EIO", "ENOSPC", "EINTR", "EDQUOT", "EMFILE", "EROFS")
+        for spread in ("once", "always")
+        if (error, spread) != ("EINTR", "always")  # Python asks again without end (PEP 475), and no kernel does that
+    ],
+)
 def test_an_error_of_any_system_call_of_a_larger_run(tmp_path, error, spread):
     drive(tmp_path, error, spread, 5, 0, 1)

@@ -42,8 +42,13 @@ class Reply(Struct):
 
 def main() -> None:
     """Entry point."""
+    serve(sys.stdin.buffer.read())
+
+
+def serve(asked: bytes) -> None:
+    """Do one task in this process, which is bounded by it from here on, and answer on stdout."""
     gc.disable()  # a short life; what it makes, it keeps
-    task = msgspec.msgpack.decode(sys.stdin.buffer.read(), type=Task)
+    task = msgspec.msgpack.decode(asked, type=Task)
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     _limit(task)

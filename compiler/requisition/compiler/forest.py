@@ -5,14 +5,17 @@ package. Two packages that put something at one path are found here, before anyt
 """
 
 import os
+import threading
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from requisition.compiler import manifest as manifests
 from requisition.compiler.manifest import Manifest
+from requisition.compiler.nursery import Nursery
 from requisition.compiler.packages import Package, member_package, open_package
 from requisition.compiler.pipeline import Parts, all_is_kept, build_package, order_of
 from requisition.compiler.request import BuildRequest, BuildResult
@@ -20,6 +23,9 @@ from requisition.schemas.diagnostic import BadInput, Diagnostic
 from requisition.schemas.document import Node, TreeMember
 from requisition.stdlib import catalogue as catalogues
 from requisition.stdlib.catalogue import Catalogue
+
+FEW = 4
+"""Packages that are not worth a nursery."""
 
 
 class Planted(Struct, frozen=True):
@@ -52,16 +58,29 @@ def build_tree(request: BuildRequest, planted: Sequence[Planted], jobs: int = 4)
 def _build_all(
     request: BuildRequest, root: Package, planted: Sequence[Planted], catalogue: Catalogue, jobs: int
 ) -> tuple[list[Parts], list[Diagnostic]]:
+    """Each package by itself, `jobs` at a time; a thread has a nursery of its own when it evaluates many."""
+    local = threading.local()
+
     def one(member: Planted) -> Parts | BadInput:
         try:
-            parts = build_package(_package(request, root, member), _asked(request, member), catalogue, ())
+            package = _package(request, root, member)
+            package.start = nursery(local).run if len(planted) > FEW else package.start
+            parts = build_package(package, _asked(request, member), catalogue, ())
         except BadInput as failure:
             return failure
         parts.linked.phases = [replace(phase, member=member.record.path) for phase in parts.linked.phases]
         return parts
 
-    with ThreadPoolExecutor(max(1, jobs), "build") as pool:
-        built = list(pool.map(one, planted))
+    with ExitStack() as nurseries:
+
+        def nursery(mine: threading.local) -> Nursery:
+            if not hasattr(mine, "nursery"):
+                mine.nursery = nurseries.enter_context(Nursery())
+            found: Nursery = mine.nursery
+            return found
+
+        with ThreadPoolExecutor(max(1, min(jobs, os.cpu_count() or 1)), "build") as pool:
+            built = list(pool.map(one, planted))
     findings = [finding for result in built if isinstance(result, BadInput) for finding in result.diagnostics]
     return [result for result in built if isinstance(result, Parts)], findings
 

@@ -12,6 +12,7 @@ from requisition.compiler import settings
 from requisition.compiler.manifest import Kind, Manifest
 from requisition.compiler.recording import Nested
 from requisition.compiler.request import BuildRequest, PackageFacts
+from requisition.compiler.sandbox import Start, alone
 from requisition.compiler.scripts import SHARED
 from requisition.compiler.variants import FilesBeside, PackageFiles
 from requisition.schemas.diagnostic import BadInput
@@ -19,7 +20,7 @@ from requisition.schemas.diagnostic import BadInput
 
 class Package(Struct):
     """A package of a build: the outermost, or one that `plan.deploy` nests. `checkout` is where its folder will lie on
-    the target; empty when nobody said; `home` whether its target root is a home."""
+    the target; empty when nobody said; `home` whether its target root is a home; `start` starts its evaluation."""
 
     folder: str
     prefix: str
@@ -29,6 +30,7 @@ class Package(Struct):
     script: str
     checkout: str = ""
     home: bool = False
+    start: Start = alone
 
 
 def open_package(request: BuildRequest) -> Package:
@@ -69,7 +71,7 @@ def open_nested(package: Package, nested: Nested, request: BuildRequest) -> Pack
     options = nested.options
     facts = _facts(found, request, options["features"], options["without"], options["settings"], nested.location)
     files, checkout = _files(folder, request, found), _inner_checkout(found, package, path, request)
-    return Package(folder, f"{package.prefix}{path}/", found, facts, files, "", checkout, package.home)
+    return Package(folder, f"{package.prefix}{path}/", found, facts, files, "", checkout, package.home, package.start)
 
 
 def member_package(root: Package, path: str, folder: str, manifest: Manifest, request: BuildRequest) -> Package:

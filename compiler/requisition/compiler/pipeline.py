@@ -94,7 +94,7 @@ def check(request: BuildRequest) -> tuple[Diagnostic, ...]:
     findings: list[Diagnostic] = []
     if kind_of(package) == "scripted":
         job = _job(package, request.limits, catalogue, package.manifest.phases)
-        findings += run_child(job, request.limits, catalogue, check_only=True)[0]
+        findings += run_child(job, request.limits, catalogue, check_only=True, start=package.start)[0]
     else:
         findings += build_package(package, replace(request, teardown=False), catalogue, ()).warnings
     if package.manifest.teardown is not None:
@@ -150,7 +150,7 @@ def _read(package: Package, request: BuildRequest, catalogue: Catalogue) -> tupl
     if kind == "scripted":
         phases = (TEARDOWN,) if teardown else manifest.phases
         job = _job(package, request.limits, catalogue, phases)
-        return run_child(job, request.limits, catalogue, check_only=False)
+        return run_child(job, request.limits, catalogue, check_only=False, start=package.start)
     return _mismatches(package, request, catalogue), declared.record(package, "actions", INSTALL)
 
 
@@ -159,7 +159,7 @@ def _mismatches(package: Package, request: BuildRequest, catalogue: Catalogue) -
     if not settings.pattern_checks(package.manifest, package.facts.settings):
         return []
     job = _job(package, request.limits, catalogue, ())
-    return run_child(job, request.limits, catalogue, check_only=True)[0]
+    return run_child(job, request.limits, catalogue, check_only=True, start=package.start)[0]
 
 
 def _below(package: Package, findings: Iterable[Diagnostic]) -> list[Diagnostic]:

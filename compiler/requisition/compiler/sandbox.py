@@ -3,12 +3,13 @@
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import msgspec
 
 from requisition.compiler.child import Reply, Task
 from requisition.compiler.evaluate import Job
+from requisition.compiler.nursery import Ended
 from requisition.compiler.prelude import function_name
 from requisition.compiler.recording import Recording, read_recording
 from requisition.compiler.request import Limits
@@ -26,24 +27,31 @@ _DEATHS = {
 }
 
 
+Start = Callable[[bytes, float], Ended]
+"""Does a task in a child, within so many seconds."""
+
+
+def alone(task: bytes, wall_seconds: float) -> Ended:
+    """A child of its own."""
+    command = [sys.executable, "-I", "-m", "requisition.compiler.child"]
+    try:
+        done = subprocess.run(
+            command, input=task, capture_output=True, env={}, cwd="/", timeout=wall_seconds, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return Ended(None, b"", b"")
+    return Ended(done.returncode, done.stdout, done.stderr)
+
+
 def run_child(
-    job: Job, limits: Limits, catalogue: Mapping[str, ActionSpec], *, check_only: bool
+    job: Job, limits: Limits, catalogue: Mapping[str, ActionSpec], *, check_only: bool, start: Start = alone
 ) -> tuple[list[Diagnostic], Recording | None]:
     """(findings of the check, the recording unless it was not evaluated). Raises BadInput when a script
     fails, exceeds its bounds, or kills the evaluator."""
     task = Task(job, list(catalogue.values()), check_only, limits.memory_bytes)
-    try:
-        done = subprocess.run(
-            [sys.executable, "-I", "-m", "requisition.compiler.child"],
-            input=msgspec.msgpack.encode(task),
-            capture_output=True,
-            env={},
-            cwd="/",
-            timeout=limits.wall_seconds,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise _died("it took too long", job) from error
+    done = start(msgspec.msgpack.encode(task), limits.wall_seconds)
+    if done.returncode is None:
+        raise _died("it took too long", job)
     if done.returncode or not done.stdout:
         raise _died(_reason(done.returncode, done.stderr), job)
     line, _, recording = done.stdout.partition(b"\n")

@@ -21,6 +21,9 @@ _HINTS = (
 )
 
 
+_TRAIL = 8
+
+
 def diagnose(report: str, files: Mapping[str, str], actions: Mapping[str, str]) -> Diagnostic:
     """One finding. `files` are the scripts by name; `actions` maps prelude function names to actions."""
     frames = [m for m in _FRAME.finditer(report) if not m["file"].startswith("@")]
@@ -33,11 +36,19 @@ def diagnose(report: str, files: Mapping[str, str], actions: Mapping[str, str]) 
     return Diagnostic(
         what=message,
         where=f"{where}:{line}:{column}" if where else "",
-        why="called from " + " → ".join(trail) if len(trail) > 1 else "",
+        why="called from " + " → ".join(_shortened(trail)) if len(trail) > 1 else "",
         next=next((hint for words, hint in _HINTS if words in message), ""),
         excerpt=excerpt(files.get(where, ""), line, column) if where else "",
         code="script",
     )
+
+
+def _shortened(trail: list[str]) -> list[str]:
+    """Of recursion only its ends: the middle says nothing new."""
+    if len(trail) <= _TRAIL:
+        return trail
+    half = _TRAIL // 2
+    return [*trail[:half], f"… {len(trail) - 2 * half} more …", *trail[-half:]]
 
 
 def _place(report: str, frames: list[re.Match[str]], files: Mapping[str, str]) -> tuple[str, int, int]:
