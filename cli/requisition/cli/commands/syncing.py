@@ -17,7 +17,7 @@ from requisition.cli.runner import all_runs, run
 from requisition.cli.secrets import read_secrets
 from requisition.runtime.frames import EXIT_CODES, Event, Request, Result
 from requisition.runtime.places import default_trust
-from requisition.schemas.diagnostic import BadInput, Failed
+from requisition.schemas.diagnostic import BadInput, Conflicted, Failed
 from requisition.schemas.document import CONFLICT_POLICIES
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def sync(output: Output, /, folder: str, **options: Any) -> int:
         scratch = resources.enter_context(tempfile.TemporaryDirectory(prefix="plan-sync-"))
         if not options["dry_run"]:
             resources.enter_context(alone(root, "plan sync"))
-            mend(output, root)
+            mend(output, root, _SYNC_DOES)
         walked = _walk(output, root, options, scratch)
         request = _whole(root, walked, options)
         if not options["dry_run"]:
@@ -112,19 +112,26 @@ def alone(root: str, what: str) -> Iterator[None]:
         yield
 
 
-def mend(output: Output, root: str) -> None:
-    """Mend and tell what an earlier sync left. For who holds the claim of the root."""
+_SYNC_DOES = ("run cut off", "plan.lock is newer", "not checked out")
+
+
+def mend(output: Output, root: str, ours: tuple[str, ...] = ()) -> None:
+    """Mend and tell what an earlier sync left, but for what the caller does itself. For who holds the root's claim.
+    Raises Conflicted while another process works on the tree."""
     from requisition.tree import recovery
     from requisition.tree.migration import migrate
 
+    found = recovery.scan(root, state_dir=output.state_dir)
+    for one in found:
+        if one.kind == "in use":
+            raise Conflicted.of(one.text, where=root, next=one.next or "wait until it ends")
     for attempt in migrate(root):
         output.say(f"  {attempt.source}: {attempt.outcome}" + (f", {attempt.why}" if attempt.why else ""))
-    found = recovery.scan(root, state_dir=output.state_dir)
-    for one in recovery.mend(found):
+    for answer in recovery.mend([one for one in found if one.kind not in ours]):
         if output.as_json:
-            output.json({"kind": "recovery", "found": one.finding.kind, "path": one.finding.path} | _told(one))
-        mark = output.style("✓", "good") if one.done else output.style("!", "warn")
-        output.say(f"{mark} {one.finding.text}: {one.text}")
+            output.json({"kind": "recovery", "found": answer.finding.kind, "path": answer.finding.path} | _told(answer))
+        mark = output.style("✓", "good") if answer.done else output.style("!", "warn")
+        output.say(f"{mark} {answer.finding.text}: {answer.text}")
 
 
 def _told(one: "Mended") -> dict[str, Any]:
