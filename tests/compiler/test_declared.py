@@ -157,6 +157,11 @@ def test_a_command_runs_in_the_package_and_nothing_in_a_shell_line_is_replaced(t
     ]  # fmt: skip
 
 
+def test_a_shell_line_is_named_for_its_first_word(tmp_path):
+    (node,) = nodes(tmp_path, "  - exec: {cmd_shell: 'cat a/b > \"$HOME/c\"', shell: true}")
+    assert node.id == "demo/install/shell.exec:cat"
+
+
 def test_variables_of_the_session_are_for_what_follows_and_end_with_their_when(tmp_path):
     actions = """
   - exec: {cmd: [one]}

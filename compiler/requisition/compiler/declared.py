@@ -102,11 +102,19 @@ class _Writer:
 
     # calls ---------------------------------------------------------------------------------------
 
-    def _call(self, action: str, slots: dict[str, Any], path: Path, *, on_conflict: str | None = None) -> int:
+    def _call(
+        self,
+        action: str,
+        slots: dict[str, Any],
+        path: Path,
+        *,
+        on_conflict: str | None = None,
+        about: str | None = None,
+    ) -> int:
         here, number = self._here, len(self.recording.calls)
         after = {"_ref": here.last} if here.last >= 0 else None
         where = self._values.line(path)
-        self.recording.calls.append(Call(action, slots, after, None, on_conflict, None, None, where, here.phase))
+        self.recording.calls.append(Call(action, slots, after, None, on_conflict, about, None, where, here.phase))
         here.last = number
         return number
 
@@ -233,7 +241,8 @@ class _Writer:
             slots["timeout"] = command.timeout
         if command.on_fail != "error":
             slots["on_fail"] = command.on_fail
-        self._call("shell.exec", slots, path)
+        first = (command.cmd_shell or "").split()[:1]  # a shell line is named for its first word
+        self._call("shell.exec", slots, path, about=first[0][:40] if first else None)
 
     def _words(self, words: Sequence[str], path: Path) -> list[str]:
         return [self._values.text((*path, at), word) for at, word in enumerate(words)]
