@@ -66,3 +66,18 @@ def test_any_tree_gives_a_value_or_its_own_error(tree):
         evaluate(tree, NAMES, lambda _: False)
     except PredicateError:
         pass
+
+
+@pytest.mark.parametrize("path", ["/../../etc/shadow", "..", "/a/../../b", "~/../x", "", "/a\0b"])
+def test_a_path_that_leads_out_of_the_root_is_never_looked_at(path):
+    seen = []
+    with pytest.raises(PredicateError, match="no path below the root"):
+        evaluate(["exists", ["lit", path]], {}, lambda one: bool(seen.append(one)))
+    assert seen == []
+
+
+@pytest.mark.parametrize("path", ["/a/b", "a/b", "~/a/b", "//a//b/", "/a/./b"])
+def test_a_path_is_looked_at_below_the_root(path):
+    seen = []
+    evaluate(["exists", ["lit", path]], {}, lambda one: bool(seen.append(one)))
+    assert seen == ["/a/b"]

@@ -7,6 +7,7 @@ size of the tree, and runs no code of the order.
 import operator
 import re
 from collections.abc import Callable, Mapping
+from posixpath import normpath
 from typing import Any
 
 MAX_TEXT = 1 << 20
@@ -35,7 +36,7 @@ def evaluate(tree: Any, names: Mapping[str, Any], exists: Callable[[str], bool])
         return any(_truth(evaluate(inner, names, exists)) for inner in arguments)
     values = [evaluate(inner, names, exists) for inner in arguments]
     if name == "exists":
-        return exists(_text(name, _one(name, values)))
+        return exists(_below_root(_text(name, _one(name, values))))
     function = _FUNCTIONS.get(name)
     if function is None:
         raise PredicateError(f"unknown operator {name!r}")
@@ -46,6 +47,14 @@ def evaluate(tree: Any, names: Mapping[str, Any], exists: Callable[[str], bool])
         return call(*values)
     except (TypeError, KeyError, IndexError, ValueError) as error:
         raise PredicateError(f"{name} cannot be applied to {_shown(values)}") from error
+
+
+def _below_root(text: str) -> str:
+    """A path as slots have it: `~/x` and `x` are below the root too; `..` may not lead out, and is not followed."""
+    path = "/" + (text[1:] if text.startswith("~/") else text).lstrip("/")
+    if not text or "\0" in text or ".." in path.split("/"):
+        raise PredicateError(f"exists: {text!r} is no path below the root")
+    return normpath(path)
 
 
 def holds(tree: Any, names: Mapping[str, Any], exists: Callable[[str], bool]) -> bool:
