@@ -53,6 +53,14 @@ class BareRemote:
         self.git("fast-import", "--quiet", "--force", stdin=stream)
         return head.read_text().strip()
 
+    def sign(self, key: Path, branch: str = "main") -> str:
+        """One more commit on a branch, signed by an OpenSSH key; the commit."""
+        settings = ["-c", "gpg.format=ssh", "-c", f"user.signingkey={key}", "-c", "user.name=A", "-c", "user.email=a@x"]
+        tree = self.git("rev-parse", f"{branch}^{{tree}}")
+        made = self.git(*settings, "commit-tree", "-S", "-p", branch, "-m", "signed", tree)
+        self.git("update-ref", f"refs/heads/{branch}", made)
+        return made
+
     def tag(self, name: str, commit: str = "main") -> None:
         self.git("tag", name, commit)
 

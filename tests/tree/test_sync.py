@@ -2,6 +2,7 @@
 
 import json
 import signal
+import subprocess
 
 import pytest
 
@@ -210,6 +211,22 @@ def test_recover_mends_what_is_safe_and_says_it_once(small):
     assert "never announced" in said
     assert "never announced" not in small.plan("recover")
     assert "Nothing to do" in small.sync()
+
+
+def test_a_trust_policy_wants_packages_signed_by_its_authors(grove):
+    key = grove.folder / "mine"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
+    a = grove.remote("a", writes("/a.txt"))
+    grove.names({"a": a.url})
+    grove.plan("trust", "add", "mine", f"{key}.pub")
+    policy = grove.folder / "config/requisition/trust.yaml"
+    policy.write_text(policy.read_text() + "packages: commits\n")
+    grove.plan("trust", "require", "author=1")  # writes the policy anew
+    assert "is not signed by one of the given keys" in grove.plan("sync", "--yes", "--key", str(key), code=4)
+    assert grove.there() == set()
+    a.sign(key)
+    grove.plan("sync", "--yes", "--key", str(key), "--update", "a")
+    assert grove.there() == {"a.txt"}
 
 
 def _children(pid):

@@ -6,10 +6,12 @@ keys:
     roles: [author, reviewer]
     expires: 2027-06-30T00:00:00Z
 require: {author: 1, reviewer: 1}
+packages: commits
 """
 
 import os
 from datetime import UTC, datetime
+from typing import Literal
 
 from msgspec import Struct, field
 
@@ -32,11 +34,13 @@ class KeyEntry(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class TrustFile(Struct, frozen=True, forbid_unknown_fields=True):
-    """The file. `require` says how many different keys of each role must have signed."""
+    """The file. `require` says how many different keys of each role must have signed. `packages`: what of a package of
+    a tree must be signed by an author here, its commits, or its tag where it is at one; nothing when it is left out."""
 
     keys: dict[str, KeyEntry]
     require: dict[str, int] = field(default_factory=lambda: {"author": 1})
     max_serial_jump: int = MAX_SERIAL_JUMP
+    packages: Literal["", "commits", "tags"] = ""
 
 
 class TrustedKey(Struct, frozen=True):
@@ -57,6 +61,21 @@ class Trust(Struct, frozen=True):
     require: dict[str, int]
     max_serial_jump: int
     where: str
+    packages: Literal["", "commits", "tags"] = ""
+
+    def allowed_signers(self, now: datetime) -> bytes:
+        """The OpenSSH keys of authors that are good now, as ssh-keygen(1) ALLOWED SIGNERS has them for git."""
+        good = [
+            key
+            for key in self.keys
+            if "author" in key.roles
+            and not key.revoked
+            and key.public.kind != "gpg"
+            and (key.not_before is None or key.not_before <= now)
+            and (key.expires is None or now < key.expires)
+        ]
+        lines = (" ".join(key.public.openssh().split(" ")[:2]) for key in good)
+        return "".join(f'author namespaces="git" {line}\n' for line in lines).encode()
 
 
 def load_trust(path: str) -> Trust:
@@ -106,7 +125,7 @@ def parse_trust(text: bytes | str, where: str) -> Trust:
         findings.append(Diagnostic(what="nothing is required", where=where, next="require: {author: 1}"))
     if findings:
         raise BadInput(findings)
-    return Trust(tuple(trusted), dict(found.require), found.max_serial_jump, where)
+    return Trust(tuple(trusted), dict(found.require), found.max_serial_jump, where, found.packages)
 
 
 def _same_keys(trusted: list[TrustedKey], where: str) -> list[Diagnostic]:

@@ -4,6 +4,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -22,6 +23,7 @@ from requisition.schemas.document import CONFLICT_POLICIES
 
 if TYPE_CHECKING:
     from requisition.compiler import BuildRequest, BuildResult
+    from requisition.tree.bring import Signers
     from requisition.tree.finding import Mended
     from requisition.tree.sync import Choice
     from requisition.tree.walk import Walked
@@ -139,7 +141,6 @@ def _told(one: "Mended") -> dict[str, Any]:
 
 
 def _walk(output: Output, root: str, options: dict[str, Any], scratch: str) -> "Walked":
-    from requisition.tree.bring import Signers
     from requisition.tree.validate import validate
     from requisition.tree.walk import WalkOptions, walk
 
@@ -149,17 +150,13 @@ def _walk(output: Output, root: str, options: dict[str, Any], scratch: str) -> "
         if not found or not ref:
             raise BadInput.of(f"{text!r} names no ref", next="write --ref NAME=REF")
         refs[name] = ref
-    trust = None
-    if options["signers"]:
-        with open(options["signers"], "rb") as file:
-            trust = Signers(allowed=file.read(1 << 20))
     asked = WalkOptions(
         update=options["update"],
         refs=refs,
         offline=options["offline"],
         jobs=options["jobs"],
         change=not options["dry_run"],
-        trust=trust,
+        trust=_signers(options),
         scratch=scratch,
     )
     walked = walk(root, asked, say=output.say)
@@ -168,6 +165,25 @@ def _walk(output: Output, root: str, options: dict[str, Any], scratch: str) -> "
         raise BadInput(problems)
     output.findings(problems)
     return walked
+
+
+def _signers(options: dict[str, Any]) -> "Signers | None":
+    """Whose signatures packages must carry: as the command line says, else as the trust policy does."""
+    from requisition.schemas.trustfile import load_trust
+    from requisition.tree.bring import Signers
+
+    if options["signers"]:
+        with open(options["signers"], "rb") as file:
+            return Signers(allowed=file.read(1 << 20))
+    policy = options["trust"] or default_trust()
+    trust = load_trust(policy) if policy else None
+    if trust is None or not trust.packages:
+        return None
+    allowed = trust.allowed_signers(datetime.now(UTC))
+    if not allowed:
+        what = f"packages must be signed ({trust.packages}), and no OpenSSH key of an author is good now"
+        raise BadInput.of(what, where=policy, next="plan trust add NAME KEY.pub")
+    return Signers(allowed=allowed, tags=trust.packages == "tags")
 
 
 def _whole(root: str, walked: "Walked", options: dict[str, Any]) -> "BuildRequest":

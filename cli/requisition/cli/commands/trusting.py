@@ -191,7 +191,7 @@ def _store(path: str, keys: dict[str, KeyEntry], require: dict[str, int] | None 
 
     found = _read(path)
     if keys and not found.keys and found.require == TrustFile({}).require:
-        found = TrustFile({}, {next(iter(keys.values())).roles[0]: 1}, found.max_serial_jump)
+        found = msgspec.structs.replace(found, require={next(iter(keys.values())).roles[0]: 1})
     joined = _joined(found.keys, keys, path)
     found = msgspec.structs.replace(found, keys=joined, require={**found.require, **(require or {})})
     text = _text(found)
@@ -237,4 +237,6 @@ def _text(policy: TrustFile) -> str:
     lines.append("require:")
     lines += [f"  {quoted(role)}: {count}" for role, count in policy.require.items()]
     lines.append(f"max_serial_jump: {policy.max_serial_jump}")
+    if policy.packages:
+        lines.append(f"packages: {policy.packages}")
     return "\n".join(lines) + "\n"
