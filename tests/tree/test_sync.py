@@ -5,6 +5,7 @@ import signal
 import subprocess
 
 import pytest
+import yaml
 
 from support.synced import Grove, writes
 
@@ -26,10 +27,15 @@ def small(grove):
     return grove
 
 
+def pins(grove):
+    return yaml.safe_load((grove.root / "plan.lock").read_text())["packages"]
+
+
 def test_children_are_installed_before_their_parent_and_each_step_is_told(small):
     small.sync()
     assert small.there() == ALL
     assert small.steps() == [
+        ("add", "a"), ("add", "vendor/b"),
         ("started", "a"), ("started", "vendor/b"), ("started", ""),
         ("completed", "a"), ("completed", "vendor/b"), ("completed", ""),
     ]  # fmt: skip
@@ -127,8 +133,13 @@ def test_a_pin_moves_when_asked_and_for_that_package_only(small):
     for name in ("a", "b"):
         small.remote(name, writes(f"/{name}.txt", f"/{name}-2.txt"))
     assert "Nothing to do" in small.sync()
+    was = {path: pin["commit"] for path, pin in pins(small).items()}
     small.sync("--update", "a")
     assert small.there() == ALL | {"a-2.txt"}
+    now = {path: pin["commit"] for path, pin in pins(small).items()}
+    moved = [(one["path"], one["from"], one["to"]) for one in small.events() if one["kind"] == "update"]
+    assert moved == [("a", was["a"], now["a"])]
+    assert now["vendor/b"] == was["vendor/b"]
     small.sync("--update", "*")
     assert small.there() == ALL | {"a-2.txt", "b-2.txt"}
 
@@ -201,6 +212,21 @@ def test_a_sync_that_was_killed_is_ended_by_the_next_one(grove):
     assert "slow" in said
     assert grove.there() == {"slow.txt", "top.txt"}
     assert "Nothing to do" in grove.sync()
+
+
+def test_a_child_is_added_and_taken_out_once_in_the_log(small):
+    small.sync()
+    c = small.remote("c", writes("/c.txt"))
+    small.plan("tree", "add", c.url, "libs/c")
+    small.sync()
+    assert small.there() == ALL | {"c.txt"}
+    assert "libs/c is installed" in small.plan("tree", "rm", "libs/c", code=4)
+    small.teardown("libs/c")
+    small.plan("tree", "rm", "libs/c")
+    small.sync()
+    assert [kind for kind, path in small.steps() if path == "libs/c"] == [
+        "add", "started", "completed", "started", "rm", "rm",
+    ]  # fmt: skip
 
 
 def test_recover_mends_what_is_safe_and_says_it_once(small):

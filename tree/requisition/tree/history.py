@@ -52,6 +52,13 @@ class State(Struct, frozen=True):
         found = (self.packages[path].step for path in sorted(self.packages))
         return tuple(step for step in found if isinstance(step, Started))
 
+    def tells(self, event: Added | Removed | Updated) -> bool:
+        """Whether the log says already that a package is part of the tree, or is not."""
+        package = self.packages.get(event.path)
+        if isinstance(event, Added):
+            return package is not None and package.added is not None
+        return isinstance(event, Removed) and package is None
+
     @property
     def cut_off(self) -> bool:
         """Whether the last sync began and did not end."""

@@ -20,6 +20,7 @@ from msgspec import Struct
 from requisition.runtime.layout import write_durably
 from requisition.schemas import strictyaml
 from requisition.schemas.diagnostic import BadInput, Diagnostic
+from requisition.schemas.treeevent import Added, Removed, Updated
 from requisition.stdlib.action import ActionError
 from requisition.stdlib.providers.git_repository import check_commit, remote
 from requisition.tree.paths import path_fault
@@ -124,3 +125,17 @@ def _escaped(char: str) -> str:
 
 
 _WORDS = frozenset({"true", "false", "null"})
+
+
+def moved(before: Pins, after: Pins) -> list[Added | Removed | Updated]:
+    """Pure. What the log is told of pins that came, moved or went."""
+    found: list[Added | Removed | Updated] = []
+    for path in sorted(before.packages.keys() | after.packages.keys()):
+        was, now = before.packages.get(path), after.packages.get(path)
+        if now is None:
+            found.append(Removed(path=path))
+        elif was is None:
+            found.append(Added(path=path, url=now.url, ref=now.ref))
+        elif was.commit != now.commit:
+            found.append(Updated(path=path, was=was.commit, to=now.commit))
+    return found

@@ -141,6 +141,8 @@ def _told(one: "Mended") -> dict[str, Any]:
 
 
 def _walk(output: Output, root: str, options: dict[str, Any], scratch: str) -> "Walked":
+    from requisition.tree import pins
+    from requisition.tree.events import EventLog
     from requisition.tree.validate import validate
     from requisition.tree.walk import WalkOptions, walk
 
@@ -159,7 +161,13 @@ def _walk(output: Output, root: str, options: dict[str, Any], scratch: str) -> "
         trust=_signers(options),
         scratch=scratch,
     )
+    pinned = pins.read(os.path.join(root, pins.LOCK_NAME))
     walked = walk(root, asked, say=output.say)
+    moves = pins.moved(pinned, walked.pins)
+    if moves and asked.change:
+        with EventLog.open(root) as log:
+            state = log.fold()
+            log.append_many(one for one in moves if not state.tells(one))
     problems = [*walked.problems, *validate(walked.tree)]
     if any(one.severity == "error" for one in problems):
         raise BadInput(problems)
