@@ -72,7 +72,7 @@ def _read(stream: IO[bytes]) -> bytes | None:
 
 def main() -> None:
     """Entry point of the process."""
-    from requisition.compiler import checking  # noqa: F401  what the forks need, read once
+    from requisition.compiler import checking, child  # noqa: F401  what the forks need, read once
 
     while (asked := _read(sys.stdin.buffer)) is not None:
         task, wall_seconds = msgspec.msgpack.decode(asked, type=tuple[bytes, float])
