@@ -16,10 +16,12 @@ def order_tree(order: Order, output: Output, *, full: bool) -> Iterable[str]:
     members: dict[str, list[Node]] = {}
     for node in order.nodes:
         members.setdefault(node.phase, []).append(node)
+    commits = {member.path: f"{member.path} at {member.commit[:12]}" for member in order.members if member.commit}
     for phase in order.phases:
         nodes = members.get(phase.id, [])
         extra = f", up to {phase.retry.max_attempts} tries" if phase.retry else ""
         extra += f", compensated by {phase.compensate}" if phase.compensate else ""
+        extra += f", {commits[phase.member]}" if phase.member in commits else ""
         kind = "" if phase.kind == "forward" else f" ({phase.kind})"
         yield f"  {output.style(phase.id, 'head')}{kind}  {counted(len(nodes), 'node')}{extra}"
         shown = nodes if full else nodes[:SHOWN]
