@@ -172,13 +172,14 @@ class Work:
     def __init__(self, folder: Path, begin: Callable[[Path], tuple[Path, Path]]):
         self.folder, self._begin = folder / "work", begin
         asked = self.start()
-        self.before = snapshot(self.folder / "root")
         answer, _ = in_child(asked)
         assert answer.status == "done", answer.text
         self.after = snapshot(self.folder / "root", times=False)
 
     def start(self) -> Request:
+        """Begin anew; files have the times of this beginning."""
         order, self.state = self._begin(self.folder)
+        self.before = snapshot(self.folder / "root")
         return request("apply", self.state, order, on_conflict="overwrite")
 
     def difference(self, way: str) -> list[str]:
