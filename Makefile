@@ -76,7 +76,7 @@ test-tools:
 	@missing=; \
 	for pair in nginx:nginx-light strace:strace rsync:rsync ssh-keygen:openssh-client gpg:gnupg zstd:zstd \
 	  dpkg-scanpackages:dpkg-dev faketime:faketime pg_lsclusters:postgresql sshd:openssh-server sudo:sudo git:git age:age \
-	  dot:graphviz ip:iproute2 runsvdir:runit systemctl:systemd crontab:cron unzip:unzip zsh:zsh fish:fish; do \
+	  dot:graphviz ip:iproute2 runsvdir:runit systemctl:systemd crontab:cron unzip:unzip rclone:rclone zsh:zsh fish:fish; do \
 	  PATH="$$PATH:/usr/sbin" command -v "$${pair%%:*}" >/dev/null || missing="$$missing $${pair##*:}"; \
 	done; \
 	if [ -z "$$missing" ]; then :; \

@@ -9,8 +9,8 @@ import pytest
 from layout.apply_with import apply_with
 
 ROOT = Path(__file__).parents[2]
-HOUSES = ("schemas", "stdlib", "compiler", "runtime", "tree", "cli")
-ABSENT = ("starlark", "lark", "click", "rich", "requisition.compiler", "requisition.cli")
+HOUSES = ("schemas", "stdlib", "compiler", "runtime", "tree", "services", "cli")
+ABSENT = ("starlark", "lark", "click", "rich", "requisition.compiler", "requisition.services", "requisition.cli")
 
 ON_A_BARE_HOST = f"""
 import importlib, pkgutil, sys
