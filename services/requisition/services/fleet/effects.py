@@ -37,6 +37,12 @@ class SaveRollout(_Effect, frozen=True, tag="save_rollout"):
     rollout: RolloutState
 
 
+class ForgetHost(_Effect, frozen=True, tag="forget_host"):
+    """The host is no longer part of the fleet."""
+
+    host: str
+
+
 class ForgetRollout(_Effect, frozen=True, tag="forget_rollout"):
     """The rollout's record and document are no longer needed."""
 
@@ -79,6 +85,21 @@ class ClearQuarantine(_Effect, frozen=True, tag="clear_quarantine"):
 
     channel: str
     order: str
+
+
+class UseNonce(_Effect, frozen=True, tag="use_nonce"):
+    """A verb with this nonce was used; nonces from before `forget` are too old to be used again anyway."""
+
+    nonce: str
+    at: int
+    forget: int
+
+
+class SaveHint(_Effect, frozen=True, tag="save_hint"):
+    """It was said that the keys of a slot retire then."""
+
+    slot: str
+    retire_at: int
 
 
 class CutLog(_Effect, frozen=True, tag="cut_log"):
@@ -132,7 +153,7 @@ class TakeBack(_Effect, frozen=True, tag="take_back"):
 
 
 class StartProbes(_Effect, frozen=True, tag="start_probes"):
-    """Look at these from now on, and forget what was seen before."""
+    """Look at these from now on, at each at once and then each `every`. What is looked at already goes on."""
 
     rollout: str
     probes: tuple[Probe, ...]
@@ -175,6 +196,7 @@ class CountUp(_Effect, frozen=True, tag="count_up"):
 Remote = (
     AppendLog
     | SaveHost
+    | ForgetHost
     | SaveRollout
     | ForgetRollout
     | SaveChannel
@@ -183,6 +205,8 @@ Remote = (
     | PurgeDispatch
     | InsertQuarantine
     | ClearQuarantine
+    | UseNonce
+    | SaveHint
     | CutLog
     | Acknowledge
     | AskAgain

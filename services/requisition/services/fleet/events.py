@@ -63,7 +63,7 @@ class RestartNeeded(_Said, frozen=True, tag="restart_needed"):
 
 
 class ActivationFailed(_Said, frozen=True, tag="activation_failed"):
-    """The run failed; `standing` stands now."""
+    """The run failed, and there is nothing to take back, or policy says not to; `standing` stands now."""
 
     rollout: Digest
     exit_code: int
@@ -81,11 +81,10 @@ class Probed(_Said, frozen=True, tag="probed"):
 
 
 class SoakFailed(_Said, frozen=True, tag="soak_failed"):
-    """Enforced probes failed for too long in a row."""
+    """Enforced probes failed for too long in a row, and the order stays, as its policy says."""
 
     rollout: Digest
-    probes: tuple[Name, ...]
-    reason: Text = ""
+    reason: Text
 
 
 class Converged(_Said, frozen=True, tag="converged"):
@@ -96,11 +95,14 @@ class Converged(_Said, frozen=True, tag="converged"):
 
 
 class RollbackBegan(_Said, frozen=True, tag="rollback_began"):
-    """It goes back to `prior`."""
+    """It goes back to `prior`: its run or its probes failed, nobody confirmed it in time, or it was called back by
+    dispatch `dispatch`."""
 
     rollout: Digest
     prior: OrderOrNone
     cause: Cause
+    reason: Text = ""
+    dispatch: int = 0
 
 
 class RolledBack(_Said, frozen=True, tag="rolled_back"):
@@ -314,9 +316,10 @@ class Record(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Heartbeat(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A host is there: in which stream, and how many reports it made. It says nothing else, so that it can overwrite
-    nothing. Not logged."""
+    """A host is there: in which stream, how many reports it made, and the time (the server's) that the last answer it
+    had bore. It says nothing else, so that it can overwrite nothing. Not logged."""
 
     host: Name
     stream: str
     seq: int
+    heard: Moment = 0

@@ -6,14 +6,16 @@ from requisition.services.fleet.rollout import Probe, Rollout, Target, Wave, rol
 
 
 class Layout(NamedTuple):
-    """`waves_of`: hosts of each wave, sorted. `budgets_of`: indexes into the rollout's budgets by host. `before`: the
-    hosts that a host waits for."""
+    """`waves_of`: hosts of each wave, sorted. `budgets_of`: indexes into the rollout's budgets by host; `limits` of
+    each budget. `before`: the hosts that a host waits for."""
 
     id: str
     rollout: Rollout
     targets: dict[str, Target]
     waves_of: tuple[tuple[str, ...], ...]
     budgets_of: dict[str, tuple[int, ...]]
+    budget_hosts: tuple[frozenset[str], ...]
+    limits: tuple[int, ...]
     before: dict[str, tuple[str, ...]]
 
     def wave_of(self, host: str) -> Wave:
@@ -48,5 +50,7 @@ def layout(rollout: Rollout) -> Layout:
         {target.host: target for target in rollout.targets},
         tuple(tuple(sorted(hosts)) for hosts in waves),
         budgets,
+        tuple(frozenset(budget.hosts) for budget in rollout.budgets),
+        tuple(budget.limit for budget in rollout.budgets),
         before,
     )

@@ -18,6 +18,9 @@ from requisition.schemas import canonical
 ROLLOUT_TYPE = "application/vnd.requisition.rollout+json"
 TIP_TYPE = "application/vnd.requisition.tip+json"
 
+SKEW = 60_000
+"""By how much clocks may differ, in milliseconds."""
+
 Digest = Annotated[str, Meta(pattern=r"\Asha256:[0-9a-f]{64}\Z")]
 Name = Annotated[str, Meta(pattern=r"\A[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?\Z")]
 Span = Annotated[int, Meta(ge=0, le=366 * 86_400_000)]

@@ -25,7 +25,6 @@ class Phase(StrEnum):
     ROLLING_BACK = "rolling_back"
     REVERTED = "reverted"
     STUCK = "stuck"
-    LOST = "lost"
 
 
 class Stage(StrEnum):
@@ -41,13 +40,13 @@ class Stage(StrEnum):
     SUPERSEDED = "superseded"
 
 
-CHANGING = frozenset({Phase.ACTIVATING, Phase.SOAKING, Phase.ROLLING_BACK})
+CHANGING = frozenset({Phase.ACTIVATING, Phase.RESTART, Phase.SOAKING, Phase.ROLLING_BACK})
 """Phases that budgets count: the host may be out of service because of us."""
 
 BUSY = frozenset({Phase.ACTIVATING, Phase.ROLLING_BACK})
-"""Phases in which the machine is being changed; it is given nothing else until that is over."""
+"""Phases in which the machine is being changed; it is offered nothing else until that is over."""
 
-FAILURES = frozenset({Phase.FAILED, Phase.ROLLING_BACK, Phase.REVERTED, Phase.STUCK, Phase.LOST})
+FAILURES = frozenset({Phase.FAILED, Phase.ROLLING_BACK, Phase.REVERTED, Phase.STUCK})
 """Phases that the health gate counts, but for hosts that were called back."""
 
 
@@ -101,6 +100,8 @@ class HostState(Struct, frozen=True, omit_defaults=True, kw_only=True):
     standing      the order that stands there, "" if none or unknown
     cause         why it goes or went back: failed, unconfirmed, recalled
     activated_at  when its order was in place, by the host's clock
+    lost          it fell silent while it was changing, so budgets count it no more, until it is done with that
+    forgiven      its failure counts no more; `again`: it is offered the same rollout once more
     """
 
     name: str
@@ -121,12 +122,19 @@ class HostState(Struct, frozen=True, omit_defaults=True, kw_only=True):
     dispatch: Dispatch | None = None
     deferral: Deferral | None = None
     refusal: Refusal | None = None
-    retired: bool = False
+    lost: bool = False
+    forgiven: bool = False
+    again: bool = False
+
+    @property
+    def changing(self) -> bool:
+        """Whether budgets count it: it changes, or may have begun to."""
+        return not self.lost and (self.dispatch is not None or self.phase in CHANGING)
 
 
 class RolloutState(Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """One rollout. `wave`: index of the last open wave; `forgiven`: hosts whose failures were looked at by the operator
-    who resumed it, sorted; `since`, `reason`, `by`: of the stage."""
+    """One rollout. `wave`: index of the last open wave; `since`, `reason`, `by` (whose key, "" for the server): of the
+    stage."""
 
     id: str
     channel: str
@@ -137,7 +145,6 @@ class RolloutState(Struct, frozen=True, omit_defaults=True, kw_only=True):
     since: int = 0
     reason: str = ""
     by: str = ""
-    forgiven: tuple[str, ...] = ()
 
 
 class ChannelState(Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -162,30 +169,46 @@ class Quarantined(Struct, frozen=True, gc=False, omit_defaults=True):
 
 
 class Presence(Struct, frozen=True, gc=False):
-    """When a host was last heard of, and the number of its last report, as it says."""
+    """When a host was last heard of; of the newest of its words that arrived, how many reports it had made, and when
+    (by the server's clock) it had last had an answer: what it says is younger than `heard`, however long it was under
+    way."""
 
     seen_at: int
     seq: int
+    heard: int
+
+
+class Retiring(Struct, frozen=True, gc=False):
+    """A key slot that has a successor, and when its keys retire."""
+
+    slot: str
+    retire_at: int
 
 
 class Settings(Struct, frozen=True, omit_defaults=True):
-    """How long ended rollouts nobody stands on, and rows of the log, are kept."""
+    """How long ended rollouts nobody stands on, and rows of the log, are kept; and which keys are to be replaced
+    when."""
 
     keep_rollouts: int = 90 * 86_400_000
     keep_log: int = 90 * 86_400_000
+    retiring: tuple[Retiring, ...] = ()
 
 
 class FleetState(Struct, frozen=True, kw_only=True):
-    """All of it, as of log record `number`. `presence` (since `up_since`, when this server began to listen) is the one
-    part that is not in the log: it is true of now, or of nothing. `layouts` are the rollouts' frozen documents."""
+    """All of it, as of log record `number`; rows of the log are there from `log_from` on. `layouts` are the rollouts'
+    verified documents; `nonces` the verbs that were used lately, and when; `hinted` the keys of which was said that
+    they are to be replaced. `presence` is the one part that is not in the log: it is true of now, or of nothing;
+    `up_since` is when this server began to listen."""
 
     number: int = 0
+    log_from: int = 0
     hosts: Mapping[str, HostState] = {}
     rollouts: Mapping[str, RolloutState] = {}
     channels: Mapping[str, ChannelState] = {}
     quarantined: Mapping[tuple[str, str], Quarantined] = {}
+    nonces: Mapping[str, int] = {}
+    hinted: Mapping[str, int] = {}
+    settings: Settings = Settings()
     layouts: Mapping[str, Layout] = {}
     presence: Mapping[str, Presence] = {}
-    settings: Settings = Settings()
     up_since: int = 0
-    log_from: int = 0
