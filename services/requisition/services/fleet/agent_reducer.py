@@ -39,7 +39,6 @@ from requisition.services.fleet.health import Verdict, observed, verdict
 from requisition.services.fleet.rollout import SKEW
 from requisition.services.fleet.state import BUSY, Phase
 
-
 Stepped = tuple[AgentState, tuple[Effect, ...]]
 _STANDS = (Phase.SOAKING, Phase.CONVERGED, Phase.RESTART, Phase.FAILED)
 

@@ -71,6 +71,8 @@ def apply(fleet: FleetState, event: events.Event, at: int) -> Applied:
             new, effects = _noted(fleet, note, at)
     if new is fleet:
         return fleet, effects
+    if not fleet.number:
+        new = replace(new, log_from=at)
     return replace(new, number=fleet.number + 1), (AppendLog(event), *effects)
 
 

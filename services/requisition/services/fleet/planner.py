@@ -6,12 +6,12 @@ Order is the same everywhere and always: actions by kind as below, within them b
 
 from collections.abc import Iterator
 
+from requisition.services.fleet import offers
 from requisition.services.fleet.actions import (
     CloseRollback,
     CompleteRollout,
     DeferDispatch,
     HaltRollout,
-    MarkLost,
     OpenRollout,
     PlanAction,
     PromoteWave,
@@ -20,11 +20,10 @@ from requisition.services.fleet.actions import (
     QueueDispatch,
     RollBackRollout,
     RotateKey,
-    WithdrawDispatch,
 )
 from requisition.services.fleet.gates import disruption_budgets, first_block, offline
 from requisition.services.fleet.layout import Layout
-from requisition.services.fleet.state import Dispatch, FleetState, HostState, Phase, Stage
+from requisition.services.fleet.state import FleetState, HostState, Phase, Stage
 from requisition.services.fleet.survey import Scope, Survey
 
 _LOG_STEPS = 8
@@ -36,8 +35,8 @@ def plan_next(fleet: FleetState, now: int) -> tuple[PlanAction, ...]:
     survey = Survey(fleet, now)
     actions: list[PlanAction] = list(_opened(fleet))
     opening = {one.channel for one in actions if isinstance(one, OpenRollout)}
-    actions += _offers(survey)
-    actions += _lost(survey)
+    actions += offers.withdrawn(survey)
+    actions += offers.lost(survey)
     for state in sorted(fleet.rollouts.values(), key=lambda one: (one.serial, one.channel, one.id)):
         layout = fleet.layouts.get(state.id)
         if layout is None or state.stage is Stage.SUPERSEDED or state.channel in opening:
@@ -59,67 +58,6 @@ def _opened(fleet: FleetState) -> Iterator[PlanAction]:
         channel = fleet.channels[name]
         if channel.tip and channel.tip not in fleet.rollouts and channel.tip in fleet.layouts:
             yield OpenRollout(channel.tip, name, channel.serial)
-
-
-# -- offers that stand
-
-
-def _offers(survey: Survey) -> Iterator[PlanAction]:
-    """Offers that are withdrawn: because they are not meant any more, or were not taken in time."""
-    for host in sorted(survey.offered, key=lambda one: one.name):
-        dispatch = host.dispatch
-        assert dispatch is not None
-        layout = survey.fleet.layouts.get(dispatch.rollout)
-        if layout is None:
-            yield WithdrawDispatch(host.name, dispatch.number, "its rollout is gone", settled=True)
-        elif _never_begun(survey, host, dispatch, layout):
-            yield WithdrawDispatch(host.name, dispatch.number, "it was not begun in time", settled=True)
-        elif not dispatch.withdrawn and (why := _not_meant(survey, host, dispatch)):
-            yield WithdrawDispatch(host.name, dispatch.number, why)
-        elif not dispatch.handed_at and survey.now >= dispatch.until:
-            yield WithdrawDispatch(host.name, dispatch.number, "nobody asked for it in time")
-
-
-def _not_meant(survey: Survey, host: HostState, dispatch: Dispatch) -> str:
-    """Why an offer is not meant any more; "" when it is."""
-    state = survey.fleet.rollouts.get(dispatch.rollout)
-    if state is None or state.stage is Stage.SUPERSEDED:
-        return "a newer rollout took its place"
-    if dispatch.recall:
-        return "" if state.stage in (Stage.ROLLING_BACK, Stage.ROLLED_BACK) else f"the rollout is {state.stage}"
-    if state.stage not in (Stage.ACTIVE, Stage.COMPLETED):
-        return f"the rollout is {state.stage}"
-    if survey.targets.get(host.name) != dispatch.rollout:
-        return "a newer rollout took its place"
-    if (state.channel, dispatch.order) in survey.fleet.quarantined:
-        return "its order is in quarantine"
-    return ""
-
-
-def _never_begun(survey: Survey, host: HostState, dispatch: Dispatch, layout: Layout) -> bool:
-    """Whether it is certain that an offer was handed out and not begun: the host was told something after the last
-    moment at which it may begin, and all that it has reported until after that is known."""
-    bound = dispatch.until + layout.rollout.policy.start_within
-    seen = survey.fleet.presence.get(host.name)
-    return dispatch.handed_at > 0 and seen is not None and seen.heard > bound and seen.seq == host.seq
-
-
-def _lost(survey: Survey) -> Iterator[PlanAction]:
-    """Hosts that fell silent while they were changing, for longer than they can have needed."""
-    for host in sorted(survey.silent, key=lambda one: one.name):
-        if host.dispatch is not None:
-            if not host.dispatch.handed_at:
-                continue
-            rollout, began = host.dispatch.rollout, host.dispatch.until
-        else:
-            rollout, began = host.rollout, host.since
-        layout = survey.fleet.layouts.get(rollout)
-        if layout is None:
-            continue
-        policy = layout.rollout.policy
-        bound = began + policy.start_within + policy.confirm_within + policy.rollback_within
-        if survey.now > bound and survey.silent_for(host.name) > policy.offline_after:
-            yield MarkLost(host.name, "it fell silent while it was changing")
 
 
 # -- rollouts
