@@ -23,7 +23,7 @@ from requisition.services.fleet.effects import (
 )
 from requisition.services.fleet.health import observed, verdict
 from requisition.services.fleet.layout import Layout
-from requisition.services.fleet.state import FAILURES, Deferral, Dispatch, HostState, Phase, Refusal
+from requisition.services.fleet.state import CHANGING, FAILURES, Deferral, Dispatch, HostState, Phase, Refusal
 
 Stepped = tuple[HostState, tuple[Effect, ...]]
 Taken = tuple[HostState, str]
@@ -72,7 +72,8 @@ def _report(host: HostState, report: events.Report, at: int, frozen: Layout | No
     new, told = _taken(host, report, at, frozen)
     if leap:
         told = f"reports {host.seq + 1} to {report.seq - 1} are gone for good; it said how it stands instead"
-    new = replace(new, seq=report.seq)
+    lost = new.lost and (new.phase in CHANGING or new.dispatch is not None)
+    new = replace(new, seq=report.seq, lost=lost)
     effects: list[Effect] = [SaveHost(new)]
     if host.dispatch is not None and new.dispatch is None:
         effects.append(PurgeDispatch(host.name))
@@ -117,7 +118,7 @@ def _facts(host: HostState, event: events.HostEvent, told_at: int) -> Taken:
         case events.Probed():
             return replace(host, probes=observed(host.probes, event.probe, event.passed, told_at, event.reason)), ""
         case events.Converged():
-            return replace(host, reason="", lost=False), ""
+            return replace(host, reason=""), ""
         case events.RollbackBegan():
             return replace(
                 _answered(host, event.dispatch), prior=event.prior, cause=event.cause, reason=event.reason
@@ -125,8 +126,7 @@ def _facts(host: HostState, event: events.HostEvent, told_at: int) -> Taken:
         case events.RolledBack():
             return _rolled_back(host, event)
         case events.RollbackFailed():
-            host = replace(host, standing=event.standing, reason=event.reason, lost=False)
-            return host, f"it could not go back: {event.reason}"
+            return replace(host, standing=event.standing, reason=event.reason), f"it could not go back: {event.reason}"
     raise AssertionError(event)
 
 
@@ -182,7 +182,7 @@ def _activated(host: HostState, event: events.Activated, told_at: int) -> Taken:
 
 
 def _rolled_back(host: HostState, event: events.RolledBack) -> Taken:
-    host = replace(host, standing=event.standing, lost=False, probes=())
+    host = replace(host, standing=event.standing, probes=())
     if event.standing == host.prior:
         return host, ""
     why = "it went back, but not to the order that stood there before"
@@ -246,7 +246,9 @@ def _queue(host: HostState, event: QueueDispatch, at: int) -> Stepped:
         return host, ()
     number = host.dispatches + 1
     dispatch = Dispatch(number, event.rollout, event.order, event.recall, at, event.until)
-    return replace(host, dispatches=number, dispatch=dispatch, deferral=None), (PutDispatch(host.name, dispatch),)
+    return replace(host, dispatches=number, dispatch=dispatch, deferral=None, lost=False), (
+        PutDispatch(host.name, dispatch),
+    )
 
 
 def _withdraw(host: HostState, event: WithdrawDispatch) -> Stepped:

@@ -44,7 +44,8 @@ class Oracle:
             self._emits(machine, effect)
         elif isinstance(effect, effects.TakeBack):
             self.expect(effect.prior == machine.state.prior, f"{machine.name} goes back to another than its prior")
-            self._budgets(machine)
+            if machine.state.cause == "recalled":
+                self._budgets(machine)
 
     def _emits(self, machine: Machine, effect: effects.EmitEvent) -> None:
         ledger = self._emitted.setdefault(machine.name, [])

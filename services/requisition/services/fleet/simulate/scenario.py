@@ -136,8 +136,9 @@ def _natures(chance: Random, made: Layout, *, last: bool) -> dict[tuple[str, str
     found = {}
     for host, target in made.targets.items():
         hit = chance.random() < share
+        stuck = hit and kind != "mute" and chance.random() < 0.1
         found[host, target.order] = Nature(
-            kind if hit else chance.choice(harmless), chance.randint(1_000, 90_000), hit and chance.random() < 0.1
+            kind if hit else chance.choice(harmless), chance.randint(1_000, 90_000), cannot_go_back=stuck
         )
     return found
 
