@@ -58,7 +58,7 @@ async def listen(application: web.Application, address: str) -> web.AppRunner:
     host, port = _parts(address)
     # Bodies are taken as they were sent: a signature is over those bytes, and a small one cannot unfold into a large.
     runner = web.AppRunner(
-        application, access_log=None, keepalive_timeout=30, shutdown_timeout=2, auto_decompress=False
+        application, access_log=None, keepalive_timeout=30, lingering_time=1, shutdown_timeout=2, auto_decompress=False
     )
     await runner.setup()
     try:

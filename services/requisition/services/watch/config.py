@@ -95,9 +95,9 @@ class Watch(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True,
 
 
 class Config(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
-    """The file. `jobs`: pipelines, and `polls`: remotes asked, at a time. `listen`: host:port of webhook and metrics,
-    "" for none; `webhook_secret`: path of the file that holds the key of webhooks. Runs and their logs are kept up to
-    `keep_logs`, and for `keep_logs_for`."""
+    """The file. `jobs`: pipelines, and `polls`: remotes asked, at a time. `listen`: host:port of webhooks, and
+    `webhook_secret`: path of the file that holds their key; `metrics`: host:port of metrics and health; "" for none.
+    Runs and their logs are kept up to `keep_logs`, and for `keep_logs_for`."""
 
     version: str
     interval: float = 60
@@ -107,6 +107,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True
     socket: str = ""
     listen: str = ""
     webhook_secret: str = ""
+    metrics: str = ""
     keep_logs: int = 1000
     keep_logs_for: float = 30 * 86400
     watches: dict[str, Watch] = {}
@@ -137,6 +138,8 @@ def parse(text: bytes | str, where: str) -> Config:
         findings.append(_finding(f"more than {MAX_WATCHES} watches", where, positions, ("watches",)))
     if min(config.jobs, config.polls, config.keep_logs) < 1:
         findings.append(_finding("jobs, polls and keep_logs are at least 1", where, positions, ()))
+    if bool(config.listen) != bool(config.webhook_secret):
+        findings.append(_finding("listen goes with webhook_secret, and this with it", where, positions, ()))
     for name, watch in config.watches.items():
         findings += [_finding(f"{name}: {w}", where, positions, ("watches", name, f)) for f, w in faults(watch)]
     if findings:
