@@ -23,6 +23,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Struct
 
+from requisition.runtime.places import config_dir
 from requisition.schemas import strictyaml
 from requisition.schemas.diagnostic import BadInput, Diagnostic, Refused
 from requisition.schemas.strictyaml import Positions
@@ -111,6 +112,11 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True
     keep_logs: int = 1000
     keep_logs_for: float = 30 * 86400
     watches: dict[str, Watch] = {}
+
+
+def default_path() -> str:
+    """Where watch.yaml lies when nothing else is said."""
+    return "/etc/requisition/watch.yaml" if os.geteuid() == 0 else os.path.join(config_dir(), "watch.yaml")
 
 
 def load(path: str) -> Config:
