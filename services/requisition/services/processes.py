@@ -1,7 +1,8 @@
 """Programs that services start: by argument vector, in a process group of their own, that end when they must.
 
 Time-outs are for the whole and for silence; what is told to stop gets TERM, then KILL, and so does everything it
-started. Output is handed on as it comes and only a tail of it kept, so that a chatty program costs no memory.
+started: its process group, and after KILL also those below it that are in a group of their own. Output is handed on as
+it comes and only a tail of it kept, so that a chatty program costs no memory.
 """
 
 import asyncio
@@ -145,8 +146,35 @@ async def _end(process: asyncio.subprocess.Process, grace: float) -> None:
         _signal(process.pid, signal.SIGTERM)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(asyncio.shield(process.wait()), grace)
+    if process.returncode is None:
+        kill_below(process.pid)
     _signal(process.pid, signal.SIGKILL)
     await asyncio.shield(process.wait())
+
+
+def kill_below(root: int) -> None:
+    """Kill a process and all that came of it, whatever group they are in, where the system can tell who that is
+    (proc(5), /proc/PID/task/TID/children). None of them is left to start another one meanwhile."""
+    stopped: list[int] = []
+    waiting = [root]
+    while waiting:
+        pid = waiting.pop()
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, signal.SIGSTOP)  # so that it starts nothing more while we look
+            stopped.append(pid)
+            waiting += _children(pid)
+    for pid in stopped:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def _children(pid: int) -> list[int]:
+    found: list[int] = []
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        for task in os.listdir(f"/proc/{pid}/task"):
+            with open(f"/proc/{pid}/task/{task}/children", encoding="ascii") as file:
+                found += map(int, file.read().split())
+    return found
 
 
 def _signal(group: int, number: signal.Signals) -> None:

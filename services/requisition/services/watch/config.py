@@ -33,6 +33,7 @@ from requisition.stdlib.providers.git_repository import remote
 
 VERSION = "1"
 MAX_WATCHES = 10_000
+MAX_WAIT = 86400.0
 DURATIONS = frozenset({"interval", "timeout", "poll_timeout", "retry_after", "retry_limit", "keep_logs_for"})
 DURATION = r"^[1-9][0-9]{0,8}(ms|s|m|h|d)$"
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -199,6 +200,8 @@ def _option_faults(watch: Watch) -> Iterator[tuple[str, str]]:
         yield "settings", "a setting's key is not empty, begins with no '-' and holds no '='"
     if not (1 <= watch.pause_after <= 1000 and 0 <= watch.retries <= 1000):
         yield "retries", "retries is 0 to 1000, pause_after 1 to 1000"
+    if max(watch.retry_after, watch.retry_limit) > MAX_WAIT:
+        yield "retry_limit", "a failure is tried again within a day"
     for one in watch.notify:
         if bool(one.url) == bool(one.url_file):
             yield "notify", "give url or url_file, one of them"

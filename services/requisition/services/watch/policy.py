@@ -7,7 +7,7 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
-from requisition.services.watch.config import Watch
+from requisition.services.watch.config import MAX_WAIT, Watch
 
 Ending = Literal["good", "failed", "refused"]
 """How a run ended: `refused` is a failure that trying again cannot mend, as a rewritten branch."""
@@ -114,8 +114,19 @@ def due(refs: Iterable[Ref], now: float) -> Ref | None:
     rows = list(refs)
     if any(ref.running for ref in rows):
         return None
-    waiting = [ref for ref in rows if ref.queued and ref.next_at <= now]
+    waiting = [ref for ref in rows if ref.queued and _wait(ref, now) == 0]
     return min(waiting, key=lambda ref: (ref.attempts, ref.next_at, ref.ref), default=None)
+
+
+def due_in(refs: Iterable[Ref], now: float) -> float | None:
+    """Seconds until one of these is due; None when none is queued."""
+    return min((_wait(ref, now) for ref in refs if ref.queued), default=None)
+
+
+def _wait(ref: Ref, now: float) -> float:
+    """Seconds that a queued ref still waits. No wait is longer than a day, unless the clock was set back since."""
+    wait = max(ref.next_at - now, 0)
+    return wait if wait <= MAX_WAIT * (1 + _JITTER) else 0
 
 
 def pausing(watch: Watch, failures: int, reason: str) -> str:

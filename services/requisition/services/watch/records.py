@@ -38,7 +38,6 @@ class Run(Struct, frozen=True, kw_only=True):
     started: float
     ended: float = 0
     reason: str = ""
-    log: str
     applied: str = ""
     receipt: str = ""
 
@@ -62,6 +61,45 @@ class Note(Struct, frozen=True, kw_only=True):
     text: str
 
 
+class Remote(Struct, frozen=True, kw_only=True):
+    """How a remote answers: `asked`: when last (0 never); `failures` in a row, and the `reason` of the last."""
+
+    url: str
+    asked: float = 0
+    next: float = 0
+    failures: int = 0
+    reason: str = ""
+
+
+class Listed(Struct, frozen=True, kw_only=True):
+    """One watch in a list."""
+
+    kept: Kept
+    remote: Remote
+    refs: tuple[Ref, ...]
+
+
+class Shown(Struct, frozen=True, kw_only=True):
+    """All about one watch: its last runs, the steps of the newest, what happened; newest first."""
+
+    listed: Listed
+    runs: tuple[Run, ...]
+    steps: tuple[Step, ...]
+    notes: tuple[Note, ...]
+
+
+class Counters(Struct):
+    """What happened since the start, for metrics."""
+
+    polls: int = 0
+    polls_failed: int = 0
+    polling: int = 0
+    runs_good: int = 0
+    runs_failed: int = 0
+    running: int = 0
+    untold: int = 0
+
+
 def many(db: sqlite3.Connection, kind: type[T], query: str, *values: Any) -> list[T]:
     """Every row that a query finds."""
     return [msgspec.convert(dict(row), kind, strict=False) for row in db.execute(query, values)]
@@ -75,10 +113,15 @@ def one(db: sqlite3.Connection, kind: type[T], query: str, *values: Any) -> T | 
 
 def put(db: sqlite3.Connection, table: str, record: Struct) -> None:
     """Write a row, in the place of the one that has its key."""
+    insert(db, table, record, "OR REPLACE")
+
+
+def insert(db: sqlite3.Connection, table: str, record: Struct, conflict: str = "") -> None:
+    """Write a new row."""
     fields = msgspec.structs.asdict(record)
     names = ", ".join(fields)
     marks = ", ".join("?" * len(fields))
-    db.execute(f"INSERT OR REPLACE INTO {table} ({names}) VALUES ({marks})", tuple(fields.values()))  # noqa: S608
+    db.execute(f"INSERT {conflict} INTO {table} ({names}) VALUES ({marks})", tuple(fields.values()))  # noqa: S608
 
 
 def refs_of(db: sqlite3.Connection, watch: str) -> list[Ref]:

@@ -16,7 +16,7 @@ from requisition.services.database import Database
 from requisition.services.watch import policy
 from requisition.services.watch.config import Watch
 from requisition.services.watch.policy import Ending, Ref
-from requisition.services.watch.records import Kept, Note, Run, Step, kept_of, many, one, put, refs_of
+from requisition.services.watch.records import Kept, Note, Run, Step, insert, kept_of, many, one, put, refs_of
 
 _MIGRATIONS = (
     """
@@ -30,7 +30,7 @@ _MIGRATIONS = (
     CREATE TABLE runs (id TEXT PRIMARY KEY, watch TEXT NOT NULL, ref TEXT NOT NULL, hash TEXT NOT NULL,
       good TEXT NOT NULL, forced INTEGER NOT NULL, step TEXT NOT NULL DEFAULT '', status TEXT NOT NULL,
       attempt INTEGER NOT NULL, started REAL NOT NULL, ended REAL NOT NULL DEFAULT 0,
-      reason TEXT NOT NULL DEFAULT '', log TEXT NOT NULL, applied TEXT NOT NULL DEFAULT '',
+      reason TEXT NOT NULL DEFAULT '', applied TEXT NOT NULL DEFAULT '',
       receipt TEXT NOT NULL DEFAULT '') STRICT;
     CREATE INDEX runs_of_watch ON runs (watch, started);
     CREATE UNIQUE INDEX runs_one_at_a_time ON runs (watch) WHERE status = 'running';
@@ -42,6 +42,11 @@ _MIGRATIONS = (
     CREATE INDEX notes_of_watch ON notes (watch, id);
     """,
 )
+_STANDING = (
+    "SELECT id FROM (SELECT id, watch, row_number() OVER (PARTITION BY watch, ref ORDER BY started DESC) AS n"
+    " FROM runs WHERE status = 'good' AND watch IN (SELECT name FROM watches)) WHERE n <= 2"
+)
+"""Ids of the two last good runs of each ref: what is on the machine, and what a rollback would bring back."""
 _NOTES_KEPT = 200
 _RUNS_SHOWN = 20
 
@@ -63,8 +68,7 @@ class State(Database):
                 _put_watch(db, watch, "file", known.get(watch.name))
             for name in sorted(known.keys() - {watch.name for watch in watches}):
                 if known[name].origin == "file":
-                    _forget(db, name)
-                    _note(db, now, name, "", "forgotten: watch.yaml has it no more")
+                    _forget(db, name, now)
 
     def add(self, watch: Watch, now: float) -> None:
         """Keep one more. Raises Conflicted when there is one of that name."""
@@ -74,13 +78,13 @@ class State(Database):
             _put_watch(db, watch, "socket", None)
             _note(db, now, watch.name, "", "added")
 
-    def remove(self, name: str) -> None:
+    def remove(self, name: str, now: float) -> None:
         """Forget a watch and its refs; runs and their logs go by age. Raises BadInput when there is none, Conflicted
         when it is watch.yaml that has it."""
         with self.transaction() as db:
             if _one(db, name).origin == "file":
                 raise Conflicted.of(f"{name} stands in watch.yaml", next="remove it there, and restart the service")
-            _forget(db, name)
+            _forget(db, name, now)
 
     def pause(self, name: str, why: str, now: float) -> None:
         """Run nothing more of it. Raises BadInput when there is none."""
@@ -147,41 +151,37 @@ class State(Database):
                 _note(db, now, name, after.ref, "a run was asked for")
             return [after.ref for after in asked]
 
-    def next_due(self, names: Iterable[str], now: float) -> tuple[list[Ref], float | None]:
-        """For each of these watches that is not paused what runs next, if anything; and when the next one is due."""
+    def due_in(self, name: str, now: float) -> float | None:
+        """Seconds until there is something to do for a watch: a run that was cut off, or what is queued. None when
+        there is nothing."""
         with self.reading() as db:
-            rows = many(
-                db,
-                Ref,
-                "SELECT refs.* FROM refs JOIN watches ON name = watch WHERE paused = '' AND watch IN"
-                " (SELECT watch FROM refs WHERE queued != '') ORDER BY watch, ref",
-            )
-        wanted, by_watch = set(names), dict[str, list[Ref]]()
-        for row in rows:
-            if row.watch in wanted:
-                by_watch.setdefault(row.watch, []).append(row)
-        ready = [ref for refs in by_watch.values() if (ref := policy.due(refs, now)) is not None]
-        later = [row.next_at for refs in by_watch.values() for row in refs if row.queued and row.next_at > now]
-        return ready, min(later, default=None)
+            kept = _find(db, name)
+            if kept is None:
+                return None
+            rows = refs_of(db, name)
+            if any(row.running for row in rows):
+                return 0
+            return None if kept.paused else policy.due_in(rows, now)
 
     # -- runs
 
-    def begin(self, ref: Ref, run: str, log: str, now: float) -> Run | None:
-        """Write down that what is queued runs now. None when it is not as `ref` says any more."""
+    def begin(self, name: str, run: str, now: float) -> Run | None:
+        """Write down what runs now: the run that was cut off, which keeps its id, else what is due next. None when
+        that is nothing any more."""
         with self.transaction() as db:
-            kept = _find(db, ref.watch)
-            rows = {row.ref: row for row in refs_of(db, ref.watch)}
-            current = rows.get(ref.ref)
-            if kept is None or kept.paused or current is None or current.queued != ref.queued:
-                return None
-            if any(row.running for row in rows.values()):
+            cut_off = one(db, Run, "SELECT * FROM runs WHERE watch = ? AND status = 'running'", name)
+            if cut_off is not None:
+                return cut_off
+            kept = _find(db, name)
+            ref = None if kept is None or kept.paused else policy.due(refs_of(db, name), now)
+            if ref is None:
                 return None
             begun = Run(
-                id=run, watch=ref.watch, ref=ref.ref, hash=current.queued, good=current.good, forced=current.forced,
-                status="running", attempt=current.attempts + 1, started=now, log=log,
+                id=run, watch=name, ref=ref.ref, hash=ref.queued, good=ref.good, forced=ref.forced,
+                status="running", attempt=ref.attempts + 1, started=now,
             )  # fmt: skip
-            put(db, "refs", policy.started(current))
-            put(db, "runs", begun)
+            insert(db, "runs", begun)
+            put(db, "refs", policy.started(ref))
             return begun
 
     def step(self, run: str, step: str, now: float) -> None:
@@ -229,11 +229,6 @@ class State(Database):
                 _note(db, now, row.watch, "", f"paused: {why}")
             return why
 
-    def unfinished(self) -> list[Run]:
-        """Runs that were not at their end when the daemon was."""
-        with self.reading() as db:
-            return many(db, Run, "SELECT * FROM runs WHERE status = 'running' ORDER BY started")
-
     def run(self, run: str) -> Run:
         """One run. Raises BadInput when there is none."""
         with self.reading() as db:
@@ -261,26 +256,28 @@ class State(Database):
         with self.reading() as db:
             return many(db, Note, "SELECT at, watch, ref, text FROM notes WHERE watch = ? ORDER BY id DESC", name)
 
-    def good_runs(self, name: str, each: int) -> list[str]:
-        """Ids of the last few good runs of each ref of a watch."""
+    def all_about(self, name: str) -> tuple[Kept, list[Ref], list[Run], list[Step], list[Note]]:
+        """A watch, its refs, its last runs and the steps of the newest, and what happened; all of one moment. Raises
+        BadInput when there is none."""
         with self.reading() as db:
-            rows = db.execute(
-                "SELECT id FROM (SELECT id, row_number() OVER (PARTITION BY ref ORDER BY started DESC) AS n"
-                " FROM runs WHERE watch = ? AND status = 'good') WHERE n <= ?",
-                (name, each),
-            ).fetchall()
-            return [row["id"] for row in rows]
+            kept, rows, runs = _one(db, name), refs_of(db, name), self.runs(name)
+            return kept, rows, runs, self.steps(runs[0].id) if runs else [], self.notes(name)
+
+    def good_runs(self, name: str) -> list[str]:
+        """The last good runs of each ref of a watch: those whose checkouts links on the machine may lead into."""
+        with self.reading() as db:
+            return [row["id"] for row in db.execute(f"{_STANDING} AND watch = ?", (name,))]
 
     def drop_runs(self, keep: int, before: float) -> list[str]:
-        """Forget runs that ended before a moment, and all but the newest few; their logs."""
+        """Forget runs that ended before a moment, and all but the newest few, never those that stand; the ids of those
+        that are left."""
         with self.transaction() as db:
-            old = db.execute(
-                "SELECT id, log FROM runs WHERE status != 'running' AND (ended < ? OR id IN"
-                " (SELECT id FROM runs ORDER BY started DESC LIMIT -1 OFFSET ?))",
+            db.execute(  # noqa: S608  (a constant)
+                "DELETE FROM runs WHERE status != 'running' AND (ended < ? OR id NOT IN"
+                f" (SELECT id FROM runs ORDER BY started DESC LIMIT ?)) AND id NOT IN ({_STANDING})",
                 (before, keep),
-            ).fetchall()
-            db.executemany("DELETE FROM runs WHERE id = ?", [(row["id"],) for row in old])
-            return [row["log"] for row in old]
+            )
+            return [row["id"] for row in db.execute("SELECT id FROM runs")]
 
 
 def _all(db: sqlite3.Connection) -> list[Kept]:
@@ -311,7 +308,12 @@ def _put_watch(db: sqlite3.Connection, watch: Watch, origin: Literal["file", "so
     )
 
 
-def _forget(db: sqlite3.Connection, name: str) -> None:
+def _forget(db: sqlite3.Connection, name: str, now: float) -> None:
+    db.execute(
+        "UPDATE runs SET status = 'failed', ended = ?, reason = 'the watch was removed'"
+        " WHERE watch = ? AND status = 'running'",
+        (now, name),
+    )
     db.execute("DELETE FROM watches WHERE name = ?", (name,))
     db.execute("DELETE FROM notes WHERE watch = ?", (name,))
 
