@@ -10,8 +10,7 @@ from requisition.services.watch.refs import short
 
 if TYPE_CHECKING:
     from requisition.services.watch.policy import Ref
-    from requisition.services.watch.records import Run
-    from requisition.services.watch.supervisor import Listed, Shown
+    from requisition.services.watch.records import Listed, Run, Shown
 
 _TONES = {"good": "good", "failed": "bad", "refused": "bad", "retrying": "warn", "running": "head", "queued": "head"}
 _REFS_SHOWN = 3
@@ -37,9 +36,8 @@ def line(listed: "Listed", output: Output) -> str:
 
 
 def _ref(ref: "Ref", output: Output) -> str:
-    return (
-        f"{short(ref.ref)} {(ref.running or ref.queued or ref.seen)[:12]} {output.style(ref.status, _tone(ref.status))}"
-    )
+    commit = ref.running or ref.queued or ref.seen
+    return f"{short(ref.ref)} {commit[:12]} {output.style(ref.status, _tone(ref.status))}"
 
 
 def _tone(status: str) -> str:
@@ -51,16 +49,13 @@ def page(shown: "Shown", output: Output) -> Iterator[str]:
     listed = shown.listed
     watch, remote = listed.kept.watch, listed.remote
     yield f"{output.style(watch.name, 'head')}  {output.style(watch.url, 'path')}"
-    yield (
-        f"  {' '.join(watch.refs)}  every {duration(watch.interval)}" if watch.interval else f"  {' '.join(watch.refs)}"
-    )
-    yield f"  trust: {watch.trust or 'as the trust policy of this machine says'}"
+    yield f"  {' '.join(watch.refs)}" + (f"  every {duration(watch.interval)}" if watch.interval else "")
+    yield f"  trust: {watch.trust or 'unsigned, as long as this machine has no trust policy'}"
     if listed.kept.paused:
         yield f"  {output.style('paused', 'warn')}: {listed.kept.paused}"
     asked = f"asked at {timestamp(remote.asked)}" if remote.asked else "not asked yet"
-    yield f"  remote: {asked}" + (
-        f", {counted(remote.failures, 'failure')}: {remote.reason}" if remote.failures else ""
-    )
+    failures = f", {counted(remote.failures, 'failure')}: {remote.reason}" if remote.failures else ""
+    yield f"  remote: {asked}{failures}"
     for ref in listed.refs:
         good = f", good is {ref.good[:12]}" if ref.good and ref.good != ref.seen else ""
         yield f"  {_ref(ref, output)}{good}" + (f"  {output.style(ref.reason, 'dim')}" if ref.reason else "")
@@ -68,7 +63,6 @@ def page(shown: "Shown", output: Output) -> Iterator[str]:
         steps = ", ".join(f"{step.step} {output.style(step.status, _tone(step.status))}" for step in shown.steps)
         yield f"Newest run: {_run(run, output)}"
         yield f"  {steps}" if steps else "  no step yet"
-        yield f"  log: {run.log}"
         if run.receipt:
             yield f"  receipt: {run.receipt}"
     if shown.runs[1:]:

@@ -20,8 +20,8 @@ _config_option = click.option(
     "--config", type=click.Path(dir_okay=False), help="watch.yaml. [default: the user's, for root that of /etc]"
 )
 _socket_option = click.option(
-    "--socket", type=click.Path(dir_okay=False), help="Socket of the daemon. [default: what watch.yaml says, or the user's own]"
-)  # fmt: skip
+    "--socket", type=click.Path(dir_okay=False), help="The daemon's. [default: as watch.yaml says, else this user's]"
+)
 _name_argument = click.argument("name")
 
 
@@ -171,8 +171,8 @@ def _ask(socket: str | None, verb: str, kind: type[T], **args: Any) -> T:
         return msgspec.convert(ask(_place(socket), verb, args), kind)
     except msgspec.ValidationError as error:
         raise Failed.of(
-            "the daemon answers otherwise than this program expects", why=str(error), next="restart it: it is another version"
-        ) from error  # fmt: skip
+            "the daemon does not answer as expected", why=str(error), next="restart it: it may be another version"
+        ) from error
 
 
 def _pairs(given: Iterable[str], option: str) -> dict[str, str]:
@@ -192,24 +192,20 @@ def _whole(place: str) -> str:
 @watch.command()
 @click.argument("name")
 @click.argument("url")
-@click.option(
-    "--ref", "refs", multiple=True, metavar="REF", help="Branch, tag:NAME, or a glob of such. [default: main]"
-)
+@click.option("--ref", "refs", multiple=True, metavar="REF", help="Branch, tag:NAME, or a glob. [default: main]")
 @click.option("--path", default="", metavar="FOLDER", help="Folder of the package in the repository.")
 @click.option("--interval", metavar="TIME", help="How often the remote is asked, as 30s or 5m.")
 @click.option("--root", type=click.Path(file_okay=False), help="Target root, for packages that leave it open.")
 @click.option("--trust", type=click.Choice(["commit", "tag", "order"]), help="What must be signed.")
 @click.option(
-    "--signers", type=click.Path(dir_okay=False), help="Whose signatures count: ALLOWED SIGNERS of ssh-keygen."
+    "--signers", type=click.Path(dir_okay=False), help="Whose signatures count (ssh-keygen: ALLOWED SIGNERS)."
 )
 @click.option("--order", default="", metavar="FILE", help="The signed order in the repository, for --trust order.")
 @click.option("--policy", type=click.Path(dir_okay=False), help="Trust policy for --trust order.")
 @click.option("--feature", "features", multiple=True, metavar="±NAME", help="Switch a feature on or off (repeatable).")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="A package setting (repeatable).")
 @click.option("--env", "environment", multiple=True, metavar="NAME=VALUE", help="A variable (repeatable); no secret.")
-@click.option(
-    "--secret", "secrets", multiple=True, metavar="NAME=file:PATH", help="A secret, by its file (repeatable)."
-)
+@click.option("--secret", "secrets", multiple=True, metavar="NAME=file:PATH", help="A secret by its file (repeatable).")
 @click.option("--on-failure", type=click.Choice(["keep", "rollback", "pause"]), help="What becomes of a failure.")
 @click.option("--pause-after", type=click.IntRange(1, 1000), help="Failures in a row, for --on-failure pause.")
 @click.option("--retries", type=click.IntRange(0, 1000), help="How often a commit is tried again.")
@@ -253,7 +249,7 @@ def list_all(output: Output, /, socket: str | None, *, detailed_exitcode: bool) 
     """List the watches and how they stand."""
     from requisition.cli.output import to_dict
     from requisition.cli.watches import line, troubled
-    from requisition.services.watch.supervisor import Listed
+    from requisition.services.watch.records import Listed
 
     found = _ask(socket, "list", list[Listed])
     for one in found:
@@ -274,7 +270,7 @@ def show(output: Output, /, name: str, socket: str | None) -> None:
     """Show all about one watch: its refs, its runs, what happened."""
     from requisition.cli.output import to_dict
     from requisition.cli.watches import page
-    from requisition.services.watch.supervisor import Shown
+    from requisition.services.watch.records import Shown
 
     found = _ask(socket, "show", Shown, name=name)
     if output.as_json:
@@ -311,7 +307,7 @@ def resume(output: Output, /, name: str, socket: str | None) -> None:
 @_socket_option
 @click.pass_obj
 def now(output: Output, /, name: str, ref: str, socket: str | None) -> None:
-    """Run a watch again, or one branch or tag of it, whatever became of it before. Without NAME: ask all remotes now."""
+    """Run a watch, or one branch or tag of it, whatever became of it before. Without NAME: ask all remotes now."""
     if not name:
         woken = _ask(socket, "wake", int)
         _done(output, {"asked": woken}, f"{_watches(woken)}: their remotes are asked")

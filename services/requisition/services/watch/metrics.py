@@ -8,7 +8,8 @@ from typing import Literal
 from aiohttp import web
 from msgspec import Struct
 
-from requisition.services.watch.supervisor import Counters, Listed, Supervisor
+from requisition.services.watch.records import Counters, Listed
+from requisition.services.watch.supervisor import Supervisor
 from requisition.services.watch.webhook import Hooks
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"

@@ -10,9 +10,9 @@ from msgspec import Struct
 
 from requisition.schemas.diagnostic import BadInput
 from requisition.services.control import Verb
-from requisition.services.watch import refs
 from requisition.services.watch.config import watch_of
-from requisition.services.watch.supervisor import Listed, Shown, Supervisor
+from requisition.services.watch.records import Listed, Shown
+from requisition.services.watch.supervisor import Supervisor
 
 
 class Nothing(Struct, frozen=True, forbid_unknown_fields=True):
@@ -81,7 +81,7 @@ class Requests:
 
     async def run(self, asked: Run) -> list[str]:
         """Run what the remote was seen to have; the refs that will be."""
-        return await self._supervisor.run_now(asked.name, refs.full(asked.ref) if asked.ref else "")
+        return await self._supervisor.run_now(asked.name, asked.ref)
 
     async def wake(self, _: Nothing) -> int:
         """Ask every remote now; how many watches that concerns."""
