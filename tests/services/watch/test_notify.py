@@ -1,10 +1,7 @@
 """Notifications: who is told what, and what becomes of those who do not listen. Real HTTP on loopback."""
 
 import asyncio
-import json
 import socket
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import aiohttp
 import pytest
@@ -14,44 +11,13 @@ from requisition.services.watch import notify
 from requisition.services.watch.config import Notify, Watch
 from requisition.services.watch.notify import message, tell
 from requisition.services.watch.records import Run
+from support.ear import Ear
 
 
 def run(**fields):
     given = {"id": "r1", "watch": "web", "ref": "refs/heads/main", "hash": "a" * 40, "good": "", "forced": False,
              "step": "apply", "status": "good", "attempt": 1, "started": 1_800_000_000.0, "ended": 1_800_000_002.5}  # fmt: skip
     return Run(**given | fields)
-
-
-class Ear(ThreadingHTTPServer):
-    """Hears POSTs; answers with `status`."""
-
-    daemon_threads = True
-
-    def __init__(self, status=204):
-        self.heard = []
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self):
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                self.server.heard.append((self.path, self.headers["Content-Type"], json.loads(body)))
-                self.send_response(status)
-                self.send_header("Content-Length", "0")
-                self.send_header("Location", "/elsewhere")
-                self.end_headers()
-
-            def log_message(self, *_):
-                pass
-
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server_port}/hook/very-secret-token"
-
-    def __enter__(self):
-        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-        return self
-
-    def __exit__(self, *_):
-        self.shutdown()
-        self.server_close()
 
 
 def watch(*targets):

@@ -138,7 +138,10 @@ def parse(text: bytes | str, where: str) -> Config:
     """What a text says. Raises BadInput with every mistake, each with its line."""
     value, positions = strictyaml.load(text, where)
     findings = _mend(value, positions, where)
-    config = strictyaml.typed(value, positions, where, Config)
+    try:
+        config = strictyaml.typed(value, positions, where, Config)
+    except strictyaml.BadYaml as error:
+        raise BadInput([*findings, *error.diagnostics]) from error
     if config.version != VERSION:
         findings.append(_finding(f"version: found {config.version!r}, expected {VERSION!r}", where, positions, ()))
     if len(config.watches) > MAX_WATCHES:

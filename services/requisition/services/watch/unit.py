@@ -16,7 +16,7 @@ from requisition.services.watch.config import Watch
 
 NAME = "requisition-watch.service"
 HEAD = "# Written by `plan watch install`, and again when that is run again."
-_ALWAYS = ("LimitCORE=0", "LockPersonality=yes", "RestrictRealtime=yes", "SystemCallArchitectures=native", "UMask=0077")
+_ALWAYS = ("LimitCORE=0", "LockPersonality=yes", "RestrictRealtime=yes", "SystemCallArchitectures=native")
 _CONFINED = (
     "CapabilityBoundingSet=CAP_CHOWN CAP_DAC_OVERRIDE CAP_DAC_READ_SEARCH CAP_FOWNER CAP_FSETID CAP_KILL",
     "MemoryDenyWriteExecute=yes",
@@ -32,6 +32,7 @@ _CONFINED = (
     "RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK",
     "RestrictNamespaces=yes",
     "RestrictSUIDSGID=yes",
+    "SystemCallErrorNumber=EPERM",
     "SystemCallFilter=@system-service",
 )
 
