@@ -2,9 +2,8 @@
 
 import asyncio
 import contextlib
-import os
 import random
-import shutil
+import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -17,7 +16,8 @@ from requisition.services.watch.state import State
 from requisition.services.watch.supervisor import Settings, Supervisor
 from support.remotes import Repo
 
-DEADLINE = 60.0
+DEADLINE = 40.0
+PLAN = (sys.executable, "-P", "-m", "requisition.cli.main")
 
 
 def package(body: str) -> str:
@@ -46,9 +46,9 @@ class Watched:
     def url(self) -> str:
         return f"file://{self.bare}"
 
-    def push(self, star: str, ref: str = "main", *words: str) -> str:
+    def push(self, star: str, ref: str = "main", *words: str, manifest: str = "") -> str:
         """Commit a package and push it; its commit."""
-        (self.work.folder / "package.yaml").write_text(f"name: {self.name}\n")
+        (self.work.folder / "package.yaml").write_text(f"name: {self.name}\n{manifest}")
         (self.work.folder / "package.star").write_text(star)
         self.work.git("add", "--all")
         self.work.git(*words, "commit", "--quiet", "--allow-empty", "-m", "a change")
@@ -64,6 +64,29 @@ class Watched:
         """What the machine has."""
         file = self.root / path
         return file.read_text() if file.exists() else ""
+
+
+class Gate:
+    """A `plan` that waits before the steps that are held, so that a test decides when they go on."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir()
+        self.plan = (sys.executable, "-P", str(Path(__file__).with_name("plan_gate.py")), str(folder))
+
+    def hold(self, step: str) -> None:
+        (self.folder / f"{step}.held").touch()
+
+    def fail(self, step: str) -> None:
+        (self.folder / f"{step}.fails").touch()
+
+    def release(self, step: str) -> None:
+        (self.folder / f"{step}.held").unlink()
+
+    def reached(self, step: str) -> int:
+        """How often it was begun."""
+        log = self.folder / f"{step}.reached"
+        return len(log.read_text().splitlines()) if log.exists() else 0
 
 
 class Daemon:
@@ -93,17 +116,20 @@ class Daemon:
 
 @contextlib.asynccontextmanager
 async def daemon(
-    folder: Path, *watches: Watch, clock: Clock = Clock(), tell: Any = None, **fields: Any
+    folder: Path, *watches: Watch, tell: Any = None, plan: tuple[str, ...] = (), **fields: Any
 ) -> AsyncIterator[Daemon]:
     """Run a supervisor for a block."""
     said: list[str] = []
     config = Config(
         version="1", **{"interval": 0.2, "poll_timeout": 5, "watches": {w.name: w for w in watches}, **fields}
     )
-    settings = Settings(config=config, state_dir=str(folder / "state"), folder=str(folder / "state/watch"))
+    settings = Settings(
+        config=config, state_dir=str(folder / "state"), folder=str(folder / "state/watch"), plan=plan or PLAN
+    )
     state = State(str(folder / "state/watch/state.db"))
-    supervisor = Supervisor(state, settings, clock, random.Random(1), said.append, tell)
+    supervisor = Supervisor(state, settings, Clock(), random.Random(1), said.append, tell)
     work = asyncio.create_task(supervisor.run())
+    await asyncio.wait_for(supervisor.started.wait(), DEADLINE)
     try:
         yield Daemon(supervisor, state, said)
     finally:

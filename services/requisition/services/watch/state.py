@@ -40,13 +40,11 @@ _MIGRATIONS = (
     CREATE TABLE notes (id INTEGER PRIMARY KEY, at REAL NOT NULL, watch TEXT NOT NULL, ref TEXT NOT NULL,
       text TEXT NOT NULL) STRICT;
     CREATE INDEX notes_of_watch ON notes (watch, id);
+    CREATE VIEW standing AS SELECT id, watch FROM
+      (SELECT id, watch, row_number() OVER (PARTITION BY watch, ref ORDER BY started DESC) AS n FROM runs
+       WHERE status = 'good' AND watch IN (SELECT name FROM watches)) WHERE n <= 2;
     """,
 )
-_STANDING = (
-    "SELECT id FROM (SELECT id, watch, row_number() OVER (PARTITION BY watch, ref ORDER BY started DESC) AS n"
-    " FROM runs WHERE status = 'good' AND watch IN (SELECT name FROM watches)) WHERE n <= 2"
-)
-"""Ids of the two last good runs of each ref: what is on the machine, and what a rollback would bring back."""
 _NOTES_KEPT = 200
 _RUNS_SHOWN = 20
 
@@ -264,17 +262,18 @@ class State(Database):
             return kept, rows, runs, self.steps(runs[0].id) if runs else [], self.notes(name)
 
     def good_runs(self, name: str) -> list[str]:
-        """The last good runs of each ref of a watch: those whose checkouts links on the machine may lead into."""
+        """The last two good runs of each ref of a watch: what is on the machine, and what a rollback would bring back;
+        links there may lead into their checkouts."""
         with self.reading() as db:
-            return [row["id"] for row in db.execute(f"{_STANDING} AND watch = ?", (name,))]
+            return [row["id"] for row in db.execute("SELECT id FROM standing WHERE watch = ?", (name,))]
 
     def drop_runs(self, keep: int, before: float) -> list[str]:
         """Forget runs that ended before a moment, and all but the newest few, never those that stand; the ids of those
         that are left."""
         with self.transaction() as db:
-            db.execute(  # noqa: S608  (a constant)
+            db.execute(
                 "DELETE FROM runs WHERE status != 'running' AND (ended < ? OR id NOT IN"
-                f" (SELECT id FROM runs ORDER BY started DESC LIMIT ?)) AND id NOT IN ({_STANDING})",
+                " (SELECT id FROM runs ORDER BY started DESC LIMIT ?)) AND id NOT IN (SELECT id FROM standing)",
                 (before, keep),
             )
             return [row["id"] for row in db.execute("SELECT id FROM runs")]

@@ -64,7 +64,9 @@ class _Served:
 
 
 class Supervisor:
-    """All watches of one daemon. `say` takes lines for its log; `tell` hears of runs that ended, and may fail."""
+    """All watches of one daemon. `say` takes lines for its log; `tell` hears of runs that ended, and may fail.
+
+    `started` is set when all watches are at work, `counters` says what happened since."""
 
     def __init__(
         self,
@@ -76,6 +78,7 @@ class Supervisor:
         tell: Tell | None = None,
     ) -> None:
         self.counters = Counters()
+        self.started = asyncio.Event()
         self._state = state
         self._settings = settings
         self._clock = clock
@@ -98,6 +101,7 @@ class Supervisor:
         await self._do(self._state.declare, declared, self._clock.now())
         for kept in await self._do(self._state.watches):
             self._begin(kept.watch)
+        self.started.set()
         tidying = asyncio.create_task(self._tidy_now_and_then())
         try:
             await self._stopping.wait()
