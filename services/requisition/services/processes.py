@@ -12,6 +12,7 @@ import shutil
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from weakref import WeakKeyDictionary
 
 from msgspec import Struct
 
@@ -81,16 +82,17 @@ async def run(
     Raises Failed when it cannot be started.
     """
     try:
-        process = await asyncio.create_subprocess_exec(
-            *(list(argv) if outlive else [*_bound_to_us(), *argv]),
-            cwd=cwd,
-            env=dict(env),
-            stdin=asyncio.subprocess.PIPE if stdin else asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            start_new_session=True,
-            pass_fds=tuple(inherit),
-        )
+        async with _one_by_one():
+            process = await asyncio.create_subprocess_exec(
+                *(list(argv) if outlive else [*_bound_to_us(), *argv]),
+                cwd=cwd,
+                env=dict(env),
+                stdin=asyncio.subprocess.PIPE if stdin else asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                start_new_session=True,
+                pass_fds=tuple(inherit),
+            )
     except OSError as error:
         raise Failed.of(
             f"{argv[0]} cannot be started", why=error.strerror or str(error), next="is it installed, and in PATH?"
@@ -103,6 +105,15 @@ async def run(
         await _end(process, limits.grace)
     assert process.returncode is not None
     return Ended(process.returncode, stopped, bytes(out.kept), bytes(err.kept))
+
+
+_starting: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
+
+
+def _one_by_one() -> asyncio.Lock:
+    """A start stands still until the new program is loaded, milliseconds on a busy machine, and the loop with it: of
+    many starts that are due together, each lets the loop go on before the next."""
+    return _starting.setdefault(asyncio.get_running_loop(), asyncio.Lock())
 
 
 async def _attend(process: asyncio.subprocess.Process, stdin: bytes, out: _Tail, err: _Tail, limits: Limits) -> str:

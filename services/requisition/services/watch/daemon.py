@@ -1,6 +1,7 @@
 """`plan watch run`: the supervisor, and the doors by which others reach it, in one process."""
 
 import asyncio
+import gc
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -39,6 +40,7 @@ async def serve(
         work = asyncio.ensure_future(supervisor.run())
         stopping = asyncio.ensure_future(stop.wait())
         say(f"at work, {len(settings.config.watches)} watches in the file; socket {socket}")
+        gc.freeze()  # what is loaded stays: to look through all of it now and then would take tens of milliseconds
         tell_systemd("READY=1")
         await asyncio.wait((work, stopping), return_when=asyncio.FIRST_COMPLETED)
         tell_systemd("STOPPING=1")
