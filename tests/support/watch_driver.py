@@ -62,6 +62,7 @@ def _killing(folder: Path, name: str, real: str, word: str) -> str:
 
 async def main(state_dir: Path, watches: Path, at: str, when: str) -> None:
     folder = state_dir / "watch"
+    (state_dir.parent / "daemon.pid").write_text(str(os.getpid()))
     state = Mortal(str(folder / "state.db"))
     state.at, state.when = at, when
     settings = Settings(
@@ -78,7 +79,7 @@ async def main(state_dir: Path, watches: Path, at: str, when: str) -> None:
         settings = msgspec.structs.replace(settings, plan=(plan,))
         _killing(bin_, "git", str(shutil.which("git")), at)
         os.environ["PATH"] = f"{bin_}:{os.environ['PATH']}"
-    supervisor = Supervisor(state, settings, Clock(), random.Random(), lambda text: print(text, flush=True))  # noqa: S311
+    supervisor = Supervisor(state, settings, Clock(), random.Random(), lambda text: print(text, flush=True))
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, supervisor.stop)
     await supervisor.run()
     state.close()

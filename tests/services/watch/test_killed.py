@@ -12,7 +12,7 @@ import pytest
 
 from requisition.runtime.past import runs
 from requisition.services.watch.state import State
-from support.watched import Watched, writes
+from support.watched import Watched, package, writes
 
 DRIVER = Path(__file__).parents[2] / "support/watch_driver.py"
 STEPS = ("fetch", "check", "build", "apply", "receipt")
@@ -79,6 +79,24 @@ def killed_once(tmp_path, at, when):
 @pytest.mark.parametrize(("at", "when"), OFTEN)
 def test_a_daemon_killed_at_a_step_goes_on_with_it(tmp_path, at, when):
     killed_once(tmp_path, at, when)
+
+
+@pytest.mark.parametrize("also", ["", "kill -9 $PPID;"], ids=["alone", "with the runtime"])
+def test_a_daemon_killed_while_something_is_applied_takes_it_back_or_finishes_it(tmp_path, also):
+    it = Killed(tmp_path)
+    script = (
+        f"[ -e {tmp_path}/once ] || {{ touch {tmp_path}/once; kill -9 $(cat {tmp_path}/daemon.pid); {also} sleep 20; }}"
+    )
+    exec_ = f'plan.shell.exec(["{script}"], shell = True, undo = ["true"])'
+    commit = it.repo.push(package(f'plan.file.write("one", "/site")\n{exec_}'))
+    with it.start() as process:
+        assert process.wait(60) == -signal.SIGKILL, process.stdout.read()
+    it.until_good(commit)
+    ref, history = it.ref()
+    assert (it.repo.site(), ref.good, [run.status for run in history]) == ("one", commit, ["good"])
+    states = [run.state for run in runs(str(tmp_path / "state"))]
+    assert states[-1] == "executed"
+    assert set(states[:-1]) <= {"rolled_back"}
 
 
 @pytest.mark.long

@@ -1,8 +1,6 @@
 """The daemon, with real repositories and the real `plan`: what is new is applied, what fails is told and tried again,
 and nothing that fails or hangs is in anybody's way."""
 
-import asyncio
-import functools
 import os
 import socket
 from pathlib import Path
@@ -10,19 +8,10 @@ from pathlib import Path
 import pytest
 
 from requisition.schemas.diagnostic import BadInput, Conflicted
+from support.stories import story
 from support.watched import Gate, Watched, daemon, package, writes
 
 BROKEN = "def install(package, phase):\n    plan.nothing()\n"
-
-
-def story(test):
-    """A test that is a coroutine."""
-
-    @functools.wraps(test)
-    def run(*args, **kwargs):
-        asyncio.run(asyncio.wait_for(test(*args, **kwargs), 120))
-
-    return run
 
 
 @pytest.fixture
