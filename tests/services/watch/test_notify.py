@@ -129,3 +129,10 @@ def test_what_is_no_address_is_a_failure(tmp_path, address):
 
 def test_a_file_that_is_not_there_is_a_failure(tmp_path):
     assert "FileNotFoundError" in failure(Notify(url_file=str(tmp_path / "absent"), on=("success",)))
+
+
+def test_a_machine_is_found_by_its_name_and_one_that_has_none_is_a_failure():
+    with Ear() as ear:
+        asyncio.run(tell(watch(Notify(url=ear.url.replace("127.0.0.1", "localhost"), on=("success",))), run(), ""))
+        assert len(ear.heard) == 1
+    assert "nowhere.invalid: " in failure(Notify(url="http://nowhere.invalid/secret", on=("success",)))

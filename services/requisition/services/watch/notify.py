@@ -3,11 +3,16 @@ nothing: a notification that fails is counted and logged by the supervisor, and 
 """
 
 import asyncio
+import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import ClassVar
 from urllib.parse import urlsplit
 
 import aiohttp
 import msgspec
+from aiohttp.abc import AbstractResolver, ResolveResult
 
 from requisition.schemas.diagnostic import Failed
 from requisition.services.clock import timestamp
@@ -17,6 +22,7 @@ from requisition.services.watch.records import Run
 
 _PATIENCE = aiohttp.ClientTimeout(total=10)
 _LONGEST_URL = 4096
+_NUMERIC = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
 
 
 async def tell(watch: Watch, run: Run, paused: str) -> None:
@@ -69,7 +75,7 @@ async def _sent(notify: Notify, body: bytes) -> str:
         url = notify.url or await asyncio.to_thread(_read, notify.url_file)
         host = _host(url)
         async with (
-            aiohttp.ClientSession(timeout=_PATIENCE, cookie_jar=aiohttp.DummyCookieJar()) as session,
+            aiohttp.ClientSession(connector=aiohttp.TCPConnector(resolver=_Names()), timeout=_PATIENCE) as session,
             session.post(url, data=body, headers={"Content-Type": "application/json"}, allow_redirects=False) as answer,
         ):
             return "" if 200 <= answer.status < 300 else f"{host} answers {answer.status}"
@@ -77,6 +83,27 @@ async def _sent(notify: Notify, body: bytes) -> str:
         return f"{host} does not answer within {_PATIENCE.total:g} s"
     except (aiohttp.ClientError, OSError, ValueError) as error:
         return f"{host}: {type(error).__name__}"
+
+
+class _Names(AbstractResolver):
+    """Looks names up in threads of its own: one that no server answers for keeps its thread for half a minute, and the
+    loop's other threads are needed by pipelines."""
+
+    _threads: ClassVar = ThreadPoolExecutor(2, thread_name_prefix="names")
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        """Addresses of a host."""
+        look_up = partial(socket.getaddrinfo, host, port, family, socket.SOCK_STREAM)
+        found = await asyncio.get_running_loop().run_in_executor(self._threads, look_up)
+        return [
+            ResolveResult(hostname=host, host=str(place[0]), port=port, family=kind, proto=proto, flags=_NUMERIC)
+            for kind, _, proto, _, place in found
+        ]
+
+    async def close(self) -> None:
+        """The threads stay for the next."""
 
 
 def _read(path: str) -> str:
