@@ -39,7 +39,7 @@ async def serve(
             say(f"listening at http://{address}/")
         work = asyncio.ensure_future(supervisor.run())
         stopping = asyncio.ensure_future(stop.wait())
-        say(f"at work, {len(settings.config.watches)} watches in the file; socket {socket}")
+        say(f"at work; watches in watch.yaml: {len(settings.config.watches)}; socket {socket}")
         gc.freeze()  # what is loaded stays: to look through all of it now and then would take tens of milliseconds
         tell_systemd("READY=1")
         await asyncio.wait((work, stopping), return_when=asyncio.FIRST_COMPLETED)
