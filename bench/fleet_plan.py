@@ -1,7 +1,7 @@
 """How long one tick of the planner takes: 10,000 hosts and 20 rollouts, in the situations that are the hardest for it.
 
-`python bench/fleet_plan.py [HOSTS] [ROLLOUTS]` prints the median of each in milliseconds. "scan" is the reference, run side
-by side: one pass over all hosts that looks at one field.
+`python bench/fleet_plan.py [HOSTS] [ROLLOUTS]` prints the median of each in milliseconds. "scan" is the reference, run
+side by side: one pass over all hosts that looks at one field.
 """
 
 import statistics
@@ -93,7 +93,7 @@ def median(state: FleetState, runs: int = 15) -> tuple[float, float, int]:
 
 def main() -> None:
     hosts, rollouts = (int(one) for one in (*sys.argv[1:3], *("10000", "20")[len(sys.argv) - 1 :]))
-    seen = (ProbeState("answers", True, NOW),)
+    seen = (ProbeState("answers", passed=True, since=NOW),)
     start = fleet(hosts, rollouts)
     deferred = applied(start, plan_next(start, NOW))
     situations = {

@@ -173,19 +173,21 @@ def _forgive(fleet: FleetState, verb: events.Resume, effects: tuple[Effect, ...]
     saved: list[Effect] = []
     hosts = dict(fleet.hosts)
     for name, host in fleet.hosts.items():
-        if failed_in(host, verb.rollout):
+        if failed_in(host, verb.rollout, lost_counts=True):
             hosts[name] = replace(host, forgiven=True, again=verb.retry and host.phase is not Phase.ROLLING_BACK)
             saved.append(SaveHost(hosts[name]))
     return replace(fleet, hosts=hosts), (*effects, *saved)
 
 
-def failed_in(host: HostState, rollout: str) -> bool:
+def failed_in(host: HostState, rollout: str, *, lost_counts: bool) -> bool:
     """Whether a host is one that failed in a rollout, and was not called back or forgiven."""
     if host.forgiven:
         return False
-    if host.dispatch is not None and host.dispatch.rollout == rollout and not host.dispatch.recall and host.lost:
+    lost = host.lost and lost_counts
+    offer = host.dispatch
+    if offer is not None and offer.rollout == rollout and not offer.recall and lost:
         return True
-    return host.rollout == rollout and host.cause != "recalled" and (host.lost or host.phase in FAILURES)
+    return host.rollout == rollout and host.cause != "recalled" and (lost or host.phase in FAILURES)
 
 
 def _quarantine(fleet: FleetState, quarantined: Quarantined) -> Applied:

@@ -157,6 +157,24 @@ class Tip(_Frozen, frozen=True, kw_only=True):
     signed_at: Annotated[int, Meta(ge=0, le=1 << 53)]
 
 
+def faults(rollout: Rollout) -> list[str]:
+    """What contradicts itself in a rollout that somebody signed; nobody acts by one that has any."""
+    hosts = [target.host for target in rollout.targets]
+    found = []
+    if hosts != sorted(set(hosts)):
+        found.append("its targets are not sorted, or name a host twice")
+    if not rollout.waves or any(target.wave >= len(rollout.waves) for target in rollout.targets):
+        found.append("a target is in a wave that is not there")
+    if not {name for edge in rollout.edges for name in (edge.before, edge.after)} <= set(hosts):
+        found.append("an edge names a host that is no target")
+    lists = [budget.hosts for budget in rollout.budgets] + [probe.hosts for probe in rollout.probes]
+    if any(list(names) != sorted(set(names)) for names in lists):
+        found.append("the hosts of a budget or probe are not sorted, or one is there twice")
+    if len({probe.name for probe in rollout.probes}) < len(rollout.probes):
+        found.append("two probes have one name")
+    return found
+
+
 def payload(document: Struct) -> bytes:
     """The bytes that are signed. Raises NotCanonical."""
     return canonical.encode(document)

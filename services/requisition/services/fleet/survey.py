@@ -10,7 +10,7 @@ from functools import cached_property
 from requisition.services.fleet.fold import failed_in
 from requisition.services.fleet.layout import Layout
 from requisition.services.fleet.rollout import SKEW
-from requisition.services.fleet.state import BUSY, FleetState, HostState, Phase, RolloutState, Stage
+from requisition.services.fleet.state import BUSY, FAILURES, FleetState, HostState, RolloutState, Stage
 
 
 class Member:
@@ -45,10 +45,15 @@ class Survey:
                 self.silent.append(host)
             if host.probes and any(not one.passed for one in host.probes):
                 member.failing.append(host)
-            if host.lost or host.phase in _SUSPECT:
-                for rollout in {host.rollout, host.dispatch.rollout if host.dispatch else host.rollout}:
-                    if failed_in(host, rollout):
-                        self.members.get(rollout, stranger).failed += 1
+            if host.lost or host.phase in FAILURES:
+                self._count_failure(host)
+
+    def _count_failure(self, host: HostState) -> None:
+        for rollout in {host.rollout, host.dispatch.rollout if host.dispatch else host.rollout}:
+            layout = self.fleet.layouts.get(rollout)
+            if layout is not None and rollout in self.members:
+                counts = layout.rollout.policy.health.lost == "failure"
+                self.members[rollout].failed += failed_in(host, rollout, lost_counts=counts)
 
     def offline(self, name: str, after: int) -> bool:
         """Whether a host has not been heard of for so long; one that this server never heard of is offline."""
@@ -64,9 +69,6 @@ class Survey:
         """Whether a host is to be offered the rollout, gates or not."""
         idle = host.dispatch is None and host.phase not in BUSY
         return idle and (host.rollout != rollout or host.again) and self.targets.get(host.name) == rollout
-
-
-_SUSPECT = frozenset({Phase.FAILED, Phase.ROLLING_BACK, Phase.REVERTED, Phase.STUCK})
 
 
 class Scope:
