@@ -67,7 +67,7 @@ def _stopped(scope: Scope) -> PlanAction | None:
     """The end of a rollout with too many failures."""
     if scope.state.stage not in (Stage.ACTIVE, Stage.COMPLETED):
         return None
-    failed, allowed = scope.survey.members[scope.layout.id].failed, _allowed(scope.layout)
+    failed, allowed = scope.survey.members[scope.layout.id].failed, allowed_failures(scope.layout)
     if failed <= allowed:
         return None
     reason = f"{failed} {'host' if failed == 1 else 'hosts'} failed, {allowed} may"
@@ -76,7 +76,8 @@ def _stopped(scope: Scope) -> PlanAction | None:
     return RollBackRollout(scope.layout.id, reason)
 
 
-def _allowed(layout: Layout) -> int:
+def allowed_failures(layout: Layout) -> int:
+    """How many hosts may fail before the rollout stops."""
     health, hosts = layout.rollout.policy.health, len(layout.targets)
     share = hosts if health.max_percent is None else hosts * health.max_percent // 100
     count = hosts if health.max_failures is None else health.max_failures
