@@ -68,6 +68,7 @@ class Machine:
         self.outbox: list[events.Report] = []
         self.standing = ""
         self.up = True
+        self.shown: Tip | None = None
         self._heard = 0
         self._life = 0
         self._run = 0
@@ -236,6 +237,7 @@ class Machine:
         if layout is None or self.name not in layout.targets:
             return
         terms, why = terms_of(layout, self.name), ""
+        self.shown = tip
         if not offer.recall and tip not in self._signed.tips:
             why = "the tip is not signed"
         elif not offer.recall and (terms.order != offer.order or tip.rollout != offer.rollout):

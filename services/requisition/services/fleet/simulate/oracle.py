@@ -64,14 +64,16 @@ class Oracle:
         self._begun.add((name, event.dispatch))
         self.expect(made is not None, f"{name} begins an unsigned rollout")
         assert made is not None
-        self.expect(made.targets[name].order == event.order, f"{name} begins an order of another host")
-        fresh = any(
-            tip.rollout == made.id and self._world.now - tip.signed_at <= made.rollout.freshness + 2 * SKEW
-            for tip in self._signed.tips
-        )
+        target = made.targets.get(name)
+        self.expect(target is not None and target.order == event.order, f"{name} begins an order of another host")
+        tip = machine.shown
+        fresh = tip is not None and self._world.now - tip.signed_at <= made.rollout.freshness + 2 * SKEW
         self.expect(fresh, f"{name} begins what is stale")
         self.expect(made.rollout.serial >= self._serials.get(name, 0), f"{name} begins a lower rollout")
         self._serials[name] = made.rollout.serial
+        offer = self.server.disk.hosts[name].dispatch if self.server is not None else None
+        counted = offer is not None and offer.number == event.dispatch
+        self.expect(counted, f"{name} begins what the server has given up")
         self._budgets(machine)
         if made.id not in self.promoted_by_hand:
             for wave in range(made.targets[name].wave):

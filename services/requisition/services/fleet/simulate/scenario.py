@@ -76,7 +76,7 @@ def scenario(seed: int, size: Size) -> Scenario:
         seed,
         hosts,
         {host: chance.randint(-50_000, 50_000) for host in hosts},
-        chance.choice([Weather(), Weather(0.05, 0.05, 2_000, 20_000), Weather(0.25, 0.15, 5_000, 120_000)]),
+        chance.choice([Weather(), Weather(0.05, 0.05, 2_000, 20_000), Weather(0.25, 0.15, 5_000, 600_000)]),
         tuple(sorted(published, key=lambda one: one[0])),
         natures,
         _faults(chance, hosts, channels, quiet),
@@ -136,7 +136,7 @@ def _natures(chance: Random, made: Layout, *, last: bool) -> dict[tuple[str, str
     found = {}
     for host, target in made.targets.items():
         hit = chance.random() < share
-        stuck = hit and kind != "mute" and chance.random() < 0.1
+        stuck = hit and kind != "mute" and chance.random() < 0.3
         found[host, target.order] = Nature(
             kind if hit else chance.choice(harmless), chance.randint(1_000, 90_000), cannot_go_back=stuck
         )
@@ -151,6 +151,8 @@ def _faults(chance: Random, hosts: tuple[str, ...], channels: list[str], quiet: 
             found += [Fault(at, kind, host, span)] * chance.randint(0, 1)
         if chance.random() < 0.3:
             found.append(Fault(chance.randint(0, quiet), chance.choice(["replay", "forge"]), host, 0))
+        if chance.random() < 0.3:
+            found.append(Fault(quiet + 90 * MINUTE, "replay", host, 0))
     for _ in range(chance.randint(0, 4)):
         found.append(Fault(chance.randint(0, quiet), "server", "", chance.randint(1_000, 4 * MINUTE)))
     if chance.random() < 0.3:
