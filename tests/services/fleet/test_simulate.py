@@ -252,7 +252,7 @@ PLANTED: tuple[tuple[Planted, str, int], ...] = (
     (_agent_takes_what_nobody_signed, "another host", 1),
     (_agent_begins_an_offer_twice, "driven twice", 74),
     (_agent_begins_late_offers, "given up", 23),
-    (_agent_forgets_its_deadline, "", 1),
+    (_agent_forgets_its_deadline, "last rollout", 1),
     (_soak_does_not_wait_for_probes, "probe", 1),
     (_soak_counts_from_the_beginning_of_time, "too short a time", 1),
     (_gaps_are_skipped, "lost or taken twice", 1),
@@ -263,7 +263,7 @@ PLANTED: tuple[tuple[Planted, str, int], ...] = (
     (_goes_back_to_nothing, "another than its prior", 1),
     (_closes_a_rollback_before_hosts_are_back, "still has what was taken back", 9),
     (_waves_do_not_wait_for_anyone, "begins before wave", 1),
-    (_never_settles, "", 1),
+    (_never_settles, "last rollout", 1),
 )
 
 
