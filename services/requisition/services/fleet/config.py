@@ -250,9 +250,10 @@ def _policy_problems(at: Path, policy: PolicyEntry) -> Iterator[Problem]:
         yield Problem((*at, "waves"), "two waves have one name", "give each its own")
     fields = ("lease", "start_within", "confirm_within", "rollback_within", "sustain", "offline_after")
     yield from _span_problems(at, {field: getattr(policy, field) for field in fields}, least=1_000)
-    yield from _share_problems((*at, "health"), policy.health.max_failures, policy.health.max_percent, "max_failures")
-    if policy.health.max_percent is not None:
-        yield from _share_problems((*at, "health"), None, policy.health.max_percent, "max_percent")
+    health: Path = (*at, "health")
+    yield from _share_problems(
+        health, policy.health.max_failures, policy.health.max_percent, "max_failures", "max_percent"
+    )
 
 
 def _edge_problems(fleet: Fleet) -> Iterator[Problem]:
@@ -273,14 +274,13 @@ def _edge_problems(fleet: Fleet) -> Iterator[Problem]:
 def _budget_problems(at: Path, budget: BudgetEntry) -> Iterator[Problem]:
     if budget.max is None and budget.percent is None:
         yield Problem(at, "a budget says how many", "write max: 2, or percent: 10")
-    yield from _share_problems(at, budget.max, budget.percent, "max")
+    yield from _share_problems(at, budget.max, budget.percent, "max", "percent")
 
 
-def _share_problems(at: Path, count: int | None, percent: int | None, field: str) -> Iterator[Problem]:
-    if count is not None and not 0 <= count <= 1_000_000:
-        yield Problem((*at, field), f"{field}: {count}", "give 0 to 1000000")
-    if percent is not None and not 0 <= percent <= 100:
-        yield Problem((*at, "percent"), f"{percent} percent", "give 0 to 100")
+def _share_problems(at: Path, count: int | None, percent: int | None, *fields: str) -> Iterator[Problem]:
+    for field, value, most in zip(fields, (count, percent), (1_000_000, 100), strict=True):
+        if value is not None and not 0 <= value <= most:
+            yield Problem((*at, field), f"{field}: {value}", f"give 0 to {most}")
 
 
 def _probe_problems(at: Path, probe: ProbeEntry) -> Iterator[Problem]:
