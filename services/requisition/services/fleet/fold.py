@@ -142,6 +142,8 @@ def _command(fleet: FleetState, command: events.Command, at: int) -> Applied:
 
 def _verb(fleet: FleetState, verb: events.Verb, at: int, by: str) -> Applied:
     match verb:
+        case events.Retry() | events.Retire() if verb.host not in fleet.hosts:
+            return fleet, (RefuseVerb("there is no such host"),)
         case events.Retry():
             new, effects = _host(fleet, verb.host, verb, at)
             return new, effects or (RefuseVerb("there is nothing to try again"),)
@@ -161,8 +163,6 @@ def _verb(fleet: FleetState, verb: events.Verb, at: int, by: str) -> Applied:
 
 
 def _retire(fleet: FleetState, verb: events.Retire) -> Applied:
-    if verb.host not in fleet.hosts:
-        return fleet, (RefuseVerb("there is no such host"),)
     presence = {name: one for name, one in fleet.presence.items() if name != verb.host}
     new = replace(fleet, hosts=_without(fleet.hosts, verb.host), presence=presence)
     return new, (ForgetHost(verb.host), PurgeDispatch(verb.host))

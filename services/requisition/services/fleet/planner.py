@@ -23,7 +23,7 @@ from requisition.services.fleet.actions import (
 )
 from requisition.services.fleet.gates import disruption_budgets, first_block, offline
 from requisition.services.fleet.layout import Layout
-from requisition.services.fleet.state import FleetState, HostState, Phase, Stage
+from requisition.services.fleet.state import BUSY, CHANGING, FleetState, HostState, Phase, Stage
 from requisition.services.fleet.survey import Scope, Survey
 
 _LOG_STEPS = 8
@@ -121,9 +121,8 @@ def unfinished(scope: Scope, name: str, skipped: dict[str, bool]) -> bool:
     host = scope.survey.fleet.hosts.get(name)
     if host is None:
         return False
-    if host.changing and (
-        host.rollout == scope.layout.id or host.dispatch is not None or host.phase is not Phase.SOAKING
-    ):
+    here = host.rollout == scope.layout.id and host.phase in CHANGING
+    if not host.lost and (here or host.dispatch is not None or host.phase in BUSY):
         return True
     return scope.survey.waits(host, scope.layout.id) and not _skipped(scope, name, skipped)
 
