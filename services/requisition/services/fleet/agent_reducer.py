@@ -210,7 +210,8 @@ def _rollback_ended(agent: AgentState, end: RollbackEnded, at: int) -> Stepped:
     rollout = _terms(agent).rollout
     agent = replace(agent, standing=end.standing, probes=())
     if end.ok and end.standing == agent.prior:
-        return _emit(replace(agent, phase=Phase.REVERTED), at, events.RolledBack(rollout, end.standing))
+        agent = replace(agent, phase=Phase.REVERTED, good=agent.prior)
+        return _emit(agent, at, events.RolledBack(rollout, end.standing))
     reason = end.reason or "another order stands there than the one it went back to"
     agent = replace(agent, phase=Phase.STUCK, reason=reason)
     event = events.RollbackFailed(rollout, end.exit_code, reason, end.standing)

@@ -31,7 +31,7 @@ class AgentState(Struct, frozen=True, kw_only=True):
     seq, confirm  number of its last report; of the one whose acknowledgement confirms the activation
     serial        of the highest rollout that it began
     dispatches    number of the last offer that it looked at
-    good          the order that last converged here, "" for what was there before any
+    good          the order that last converged here and was not taken back, "" for what was there before any
     deadline      by when it must be confirmed, or goes back; 0 when nothing is to be confirmed
     """
 
