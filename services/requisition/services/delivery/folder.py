@@ -2,7 +2,7 @@
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Self
@@ -80,6 +80,12 @@ class Folder:
                     yield from self._walk(below, item.path + b"/")
                 finally:
                     os.close(below)
+
+
+def lies_within(path: str, roots: Iterable[str]) -> bool:
+    """Whether a folder really is where its path says, and that is in one of the roots, or one itself."""
+    real = [os.path.realpath(root).rstrip("/") for root in roots]
+    return os.path.realpath(path) == path and any(path == root or path.startswith(root + "/") for root in real)
 
 
 def _item(path: bytes, found: os.stat_result) -> Item:

@@ -80,9 +80,7 @@ class Queue(Database):
                 )
             if same:
                 return same, False
-            if busy := next(
-                (near for near in overlapping(rows, source) if near.cleaning and near.state not in ENDED), None
-            ):
+            if busy := next((near for near in overlapping(rows, source) if near.cleaning and near.lease), None):
                 raise Conflicted.of(f"job {busy.id} is deleting files there", where=source, next="try again later")
             number = rows.execute(
                 "INSERT INTO jobs (id, source, destination, target, state, enqueued_at, changed_at, due)"
@@ -192,9 +190,13 @@ class Queue(Database):
             return self._set(rows, held, due=self.clock.elapsed() + LEASE, sent=sent or held.sent)
 
     def move(self, job: Job, new: State, why: str, **changes: Any) -> Job:
-        """Go on to the next state and keep the lease."""
+        """Go on to the next state, or note something about this one, and keep the lease."""
         with self.transaction() as rows:
-            return self._move(rows, job, new, why, {"due": self.clock.elapsed() + LEASE, **changes})
+            return self.moved(rows, job, new, why, **changes)
+
+    def moved(self, rows: sqlite3.Connection, job: Job, new: State, why: str, **changes: Any) -> Job:
+        """`move`, as part of a transaction."""
+        return self._move(rows, job, new, why, {"due": self.clock.elapsed() + LEASE, **changes})
 
     def leave(self, job: Job, new: State, why: str, wait: float | None = None, **changes: Any) -> Job:
         """Go on to a state and let go of the job. It is taken up again after `wait` seconds; None: when asked to."""
@@ -213,15 +215,21 @@ class Queue(Database):
         return {"due": self.clock.elapsed() + wait, "next_attempt": self.clock.now() + wait, "wait": wait}
 
     def passed(self, job: Job, new: State, why: str, wait: float | None, strategy: str) -> Job:
-        """The far end was compared and all is there: one more pass, and let go of the job."""
-        when = self.moment()
+        """One more pass, and let go of the job."""
         with self.transaction() as rows:
-            rows.execute(
-                "INSERT INTO passes VALUES (?, ?, ?, ?, ?, ?)",
-                (job.id, when.at, when.elapsed, when.boot, job.manifest, strategy),
+            self.add_pass(rows, job, strategy)
+            good = {"attempts": 0, "mismatches": 0, "error": "", "error_kind": ""}
+            return self.left(
+                rows, job, new, why, wait, **{**good, "passes": job.passes + 1, "verified_at": self.clock.now()}
             )
-            better = {"attempts": 0, "error": "", "error_kind": "", "passes": job.passes + 1, "verified_at": when.at}
-            return self.left(rows, job, new, why, wait, **better)
+
+    def add_pass(self, rows: sqlite3.Connection, job: Job, strategy: str) -> None:
+        """Write down that the far end was compared and all is there."""
+        when = self.moment()
+        rows.execute(
+            "INSERT INTO passes VALUES (?, ?, ?, ?, ?, ?)",
+            (job.id, when.at, when.elapsed, when.boot, job.manifest, strategy),
+        )
 
     def found(self, job: Job, findings: Iterable[Finding]) -> None:
         """Keep what the gate found, instead of what it had found before."""

@@ -19,6 +19,7 @@ CREATE TABLE jobs (
   enqueued_at REAL NOT NULL,
   changed_at REAL NOT NULL,
   attempts INTEGER NOT NULL DEFAULT 0,
+  mismatches INTEGER NOT NULL DEFAULT 0,
   error TEXT NOT NULL DEFAULT '',
   error_kind TEXT NOT NULL DEFAULT '',
   due REAL,

@@ -9,7 +9,7 @@ from requisition.schemas.diagnostic import Conflicted
 from requisition.services.delivery.job import Job
 from requisition.services.delivery.queue import Queue
 from requisition.services.delivery.rows import find
-from requisition.services.delivery.states import ENDED, State
+from requisition.services.delivery.states import ENDED, State, check
 
 
 def cancel(queue: Queue, wanted: str, who: str, why: str) -> Job:
@@ -18,6 +18,7 @@ def cancel(queue: Queue, wanted: str, who: str, why: str) -> Job:
         job = find(rows, wanted)
         if job.state is State.CANCELLED:
             return job
+        check(job.state, State.CANCELLED)
         if stop_holder(queue, rows, job, "cancel", who, why):
             return find(rows, job.id)
         return queue.change(rows, job, State.CANCELLED, who, why, **queue.waiting(None))
@@ -51,7 +52,9 @@ def retry(queue: Queue, wanted: str, who: str, why: str) -> Job:
         if job.state in (State.VERIFIED, State.CLEANUP_ELIGIBLE, State.CLEANED):
             raise Conflicted.of(f"job {job.id} is {job.state}: there is nothing to try again")
         new = State.AWAITING_VERIFY if job.state is State.AWAITING_VERIFY else State.QUEUED
-        return queue.change(rows, job, new, who, f"tried again: {why}", attempts=0, paused=False, **queue.waiting(0))
+        return queue.change(
+            rows, job, new, who, f"tried again: {why}", attempts=0, mismatches=0, paused=False, **queue.waiting(0)
+        )
 
 
 def look_again(queue: Queue, wanted: str, who: str, why: str) -> Job:
@@ -61,7 +64,7 @@ def look_again(queue: Queue, wanted: str, who: str, why: str) -> Job:
         _free(queue, job)
         if job.state not in (State.VERIFIED, State.CLEANUP_ELIGIBLE):
             raise Conflicted.of(f"job {job.id} is {job.state}: nothing was delivered that could be compared")
-        return queue.change(rows, job, job.state, who, f"to be compared again: {why}", **queue.waiting(0))
+        return queue.change(rows, job, job.state, who, f"to be compared again: {why}", stop="look", **queue.waiting(0))
 
 
 def pause_destination(queue: Queue, destination: str, who: str, why: str) -> None:
