@@ -33,7 +33,7 @@ from requisition.services.delivery.queue import Lost
 from requisition.services.delivery.records import MANIFEST, RECEIPT, receipt
 from requisition.services.delivery.states import State
 from requisition.services.delivery.transport import Progress, Transport, TransportFailure, incoming
-from requisition.services.delivery.verify import Verification, verify
+from requisition.services.delivery.verify import Verification, verify, verify_local
 
 T = TypeVar("T")
 TICK = 0.25
@@ -176,14 +176,14 @@ class Attempt:
         if not found.ok:
             there = await verify(self._transport, self.job.target, manifest)
             if not there.ok:
-                raise TransportFailure("hash_mismatch", _told(found))
+                raise TransportFailure("hash_mismatch", str(found))
             found = there
         await self.held.renew()
         self._heed()
         await self._transport.publish(self.job.id, self.job.target, manifest)
         await self._move(State.AWAITING_VERIFY, "renamed to its target", published=True)
         await self._tell(manifest, found)
-        await self._passed(found, _good(found))
+        await self._passed(found, str(found))
 
     async def _tell(self, manifest: Manifest, found: Verification) -> None:
         text = receipt(self.job, self.job.passes + 1, self._queue.clock.now(), found.strategy)
@@ -214,10 +214,9 @@ class Attempt:
         manifest = await asyncio.to_thread(self._means.records.manifest, self.job)
         found = await self._compared(manifest)
         await self._tell(manifest, found)
-        why = _good(found)
+        why = str(found)
         if asked:
-            differs = await self._in_thread(partial(self._differs, manifest))
-            why += f"; the source is not as it was: {'; '.join(differs[:3])}" if differs else "; so is the source"
+            why += f"; the source: {await verify_local(self.job.source, manifest)}"
         await self._passed(found, why)
 
     async def _compared(self, manifest: Manifest) -> Verification:
@@ -225,12 +224,9 @@ class Attempt:
         found = await verify(self._transport, self.job.target, manifest)
         if found.ok:
             return found
-        told = f"what lies at the far end is not what was delivered: {_told(found)}"
+        told = f"what lies at the far end is not what was delivered: {found}"
         await self.held.leave(State.FAILED, told, None, error=told, error_kind="hash_mismatch")
         raise Left
-
-    def _differs(self, manifest: Manifest, stopped: Callable[[], bool]) -> list[str]:
-        return cleanup.differences(self.job.source, manifest, begun=self.job.cleaning, stopped=stopped)
 
     # --- cleanup_eligible
 
@@ -277,12 +273,3 @@ class Attempt:
         """Work that asks now and then whether it is to stop."""
         stop = threading.Event()
         return await finished(asyncio.ensure_future(asyncio.to_thread(work, stop.is_set)), stop.set)
-
-
-def _good(found: Verification) -> str:
-    return f"all of it was compared at the far end ({found.strategy})"
-
-
-def _told(found: Verification) -> str:
-    kinds = (("missing", found.missing), ("different", found.mismatched), ("not of this delivery", found.extra))
-    return "; ".join(f"{name}: {', '.join(repr(os.fsdecode(one)) for one in some[:3])}" for name, some in kinds if some)

@@ -5,14 +5,12 @@ Each interlock has a name and says why it holds or not; all must hold. `deletion
 
 import os
 import sqlite3
-from collections.abc import Callable
 
 from msgspec import Struct
 
 from requisition.schemas.diagnostic import Conflicted
 from requisition.services.delivery.config import Cleanup
 from requisition.services.delivery.folder import Folder, Item
-from requisition.services.delivery.hashing import scan
 from requisition.services.delivery.job import Job, Moment, Pass, surely_passed
 from requisition.services.delivery.manifest import Entry, Manifest
 from requisition.services.delivery.overrides import revoked
@@ -142,15 +140,6 @@ def changes(source: str, manifest: Manifest, *, begun: bool) -> list[str]:
         elif not same(one, found[one.path]):
             told.append(f"{_shown(one.path)} changed")
     return sorted(told)
-
-
-def differences(source: str, manifest: Manifest, *, begun: bool, stopped: Callable[[], bool]) -> list[str]:
-    """`changes`, with every byte read again."""
-    told = changes(source, manifest, begun=begun)
-    if told:
-        return told
-    now = scan(source, stopped=stopped).files
-    return [f"{_shown(path)} changed" for path, one in manifest.files.items() if path in now and now[path] != one]
 
 
 def same(entry: Entry, item: Item) -> bool:

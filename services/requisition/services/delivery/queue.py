@@ -15,14 +15,12 @@ from requisition.schemas.diagnostic import Conflicted, Failure
 from requisition.services.clock import Clock, boot
 from requisition.services.database import Database
 from requisition.services.delivery.job import Event, Finding, Job, Moment, Pass
-from requisition.services.delivery.rows import COLUMNS, find, in_turn, job_of, one, overlapping, working
+from requisition.services.delivery.rows import COLUMNS, LIVE, find, in_turn, job_of, one, overlapping, working
 from requisition.services.delivery.schema import MIGRATIONS
-from requisition.services.delivery.states import ENDED, State, check
+from requisition.services.delivery.states import State, check
 
 LEASE = 30.0
 """Seconds that a job stays with a worker of whom nothing is heard."""
-
-_LIVE = f"state NOT IN ({', '.join(f'{state.value!r}' for state in sorted(ENDED))})"
 
 
 class Lost(Failure):
@@ -73,7 +71,7 @@ class Queue(Database):
         when another source is on its way to the target, or the source is just being cleaned."""
         now = self.clock.now()
         with self.transaction() as rows:
-            same = one(rows, f"destination = ? AND target = ? AND {_LIVE}", (destination, target))
+            same = one(rows, f"destination = ? AND target = ? AND {LIVE}", (destination, target))
             if same and same.source != source:
                 raise Conflicted.of(
                     f"{same.source} is already to be at {target}", where=destination, next=f"see job {same.id}"

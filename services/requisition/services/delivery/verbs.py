@@ -8,7 +8,7 @@ import sqlite3
 from requisition.schemas.diagnostic import Conflicted
 from requisition.services.delivery.job import Job
 from requisition.services.delivery.queue import Queue
-from requisition.services.delivery.rows import find
+from requisition.services.delivery.rows import LIVE, find, one
 from requisition.services.delivery.states import ENDED, State, check
 
 
@@ -51,6 +51,8 @@ def retry(queue: Queue, wanted: str, who: str, why: str) -> Job:
         _free(queue, job)
         if job.state in (State.VERIFIED, State.CLEANUP_ELIGIBLE, State.CLEANED):
             raise Conflicted.of(f"job {job.id} is {job.state}: there is nothing to try again")
+        if other := one(rows, f"destination = ? AND target = ? AND id <> ? AND {LIVE}", (*_at(job), job.id)):
+            raise Conflicted.of(f"job {other.id} is to be at {job.target} now", where=job.destination)
         new = State.AWAITING_VERIFY if job.state is State.AWAITING_VERIFY else State.QUEUED
         return queue.change(
             rows, job, new, who, f"tried again: {why}", attempts=0, mismatches=0, paused=False, **queue.waiting(0)
@@ -92,6 +94,10 @@ def stop_holder(queue: Queue, rows: sqlite3.Connection, job: Job, how: str, who:
     queue.note(rows, job.id, who, job.state, job.state, f"{how}: {why}")
     rows.execute("UPDATE jobs SET stop = ? WHERE id = ?", (how, job.id))
     return True
+
+
+def _at(job: Job) -> tuple[str, str]:
+    return job.destination, job.target
 
 
 def _free(queue: Queue, job: Job) -> None:
