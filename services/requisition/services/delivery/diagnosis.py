@@ -44,11 +44,15 @@ _REMOTE_ERRNO: dict[str, Kind] = {
 }
 _RCLONE: dict[int, Kind] = {3: "usage", 4: "usage", 5: "network", 8: "quota", 127: "missing_program"}
 _RCLONE_SAYS: _Table = (
-    ("local_permission", r"failed to open (source object|directory) .*: permission denied\Z"),
+    ("local_permission", r"failed to open (source object|directory).*: permission denied\Z"),
     ("local_vanished", r"failed to open source object: open .*: no such file or directory\Z"),
+    ("local_vanished", r"error reading source root directory: directory not found"),
     ("local_changed", r"can't copy - source file is being updated"),
     ("hash_mismatch", r"corrupted on transfer: "),
-    ("disk_full_remote", r"no space left on device\Z|insufficient[_ ]?(storage|space)|507 Insufficient"),
+    (
+        "disk_full_remote",
+        r"no space left on device\Z|too big for remaining disk space|insufficient[_ ]?(storage|space)|507 Insufficient",
+    ),
     ("quota", r"disk quota exceeded\Z|storageQuotaExceeded|quota ?exceeded|QuotaExceeded"),
     ("host_key", r"ssh: handshake failed: knownhosts: "),
     ("auth", r"ssh: unable to authenticate|\b401 Unauthorized|\b403 Forbidden|AccessDenied|InvalidAccessKeyId"),
@@ -92,28 +96,33 @@ def of_rsync(ended: Ended, what: str) -> TransportFailure:
     return TransportFailure(_RSYNC_ASKS[ended.status], message)
 
 
-def of_rclone(ended: Ended, what: str) -> TransportFailure:
-    """Why rclone failed; it spoke in JSON."""
-    said = list(rclone_errors(ended.err))
+def of_rclone(ended: Ended, log: bytes, what: str) -> TransportFailure:
+    """Why rclone failed, given the errors in its JSON log."""
+    said = [_rclone_text(line) for line in log.splitlines() if line.strip()]
     message = f"{what}: {said[0] if said else f'exit status {ended.status}'}"
     if ended.stopped:
         return TransportFailure("timeout", f"{what}: {ended.stopped}")
     for line in said:
-        if (kind := _matching(_RCLONE_SAYS, line)) is not None:
+        if kind := _matching(_RCLONE_SAYS, line):
             return TransportFailure(kind, message)
     return TransportFailure(_RCLONE.get(ended.status, "unknown"), message)
 
 
-def rclone_errors(log: bytes) -> Iterator[str]:
-    """What rclone's JSON log says of errors; lines that are no JSON are errors, too: it said them before it began."""
-    for line in log.decode(errors="replace").splitlines():
-        try:
-            entry = json.loads(line)
-            if entry["level"] in ("error", "critical", "fatal"):
-                yield f"{entry['object']}: {entry['msg']}" if entry.get("object") else str(entry["msg"])
-        except (ValueError, TypeError, KeyError, RecursionError):
-            if line.strip():
-                yield line.strip()
+def is_rclone_error(line: bytes) -> bool:
+    """Whether a line of rclone's JSON log is an error. One that is no JSON was said before the log began, or at the
+    very end, and is one, too, unless it says otherwise."""
+    try:
+        return json.loads(line)["level"] in ("error", "critical", "fatal")
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return bool(re.match(rb"(\d{4}/\d\d/\d\d \S+ )?(?!(NOTICE|INFO|DEBUG)\b)\S", line))
+
+
+def _rclone_text(line: bytes) -> str:
+    try:
+        entry = json.loads(line)
+        return f"{entry['object']}: {entry['msg']}" if entry.get("object") else str(entry["msg"])
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return re.sub(r"\A\d{4}/\d\d/\d\d \S+ ", "", line.decode(errors="replace").strip())
 
 
 def of_errno(error: OSError, *, remote: bool) -> TransportFailure:

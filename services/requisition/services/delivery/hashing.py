@@ -5,18 +5,17 @@ digest is remembered by path, size, times of modification and change, and inode;
 is not, since a write within the same tick of the clock would leave no trace (as git's index, "racily clean").
 """
 
-import asyncio
 import errno
 import hashlib
 import os
 import stat
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 
 from requisition.services.clock import Clock
 from requisition.services.database import Database
+from requisition.services.delivery.aside import Stopped, aside
 from requisition.services.delivery.diagnosis import of_errno
 from requisition.services.delivery.manifest import Entry, Manifest
 from requisition.services.delivery.transport import TransportFailure
@@ -68,14 +67,7 @@ class Cache(Database):
 
 async def scanned(folder: str, cache: Cache | None = None, jobs: int = 0, clock: Clock = Clock()) -> Manifest:  # noqa: B008  (immutable)
     """`scan`, beside the loop; being cancelled it stops within a block of every file in work."""
-    stop = threading.Event()
-    work = asyncio.ensure_future(asyncio.to_thread(scan, folder, cache, jobs, clock, stop.is_set))
-    try:
-        return await asyncio.shield(work)
-    except asyncio.CancelledError:
-        stop.set()
-        await asyncio.wait([work])
-        raise
+    return await aside(lambda stop: scan(folder, cache, jobs, clock, stop.is_set))
 
 
 def scan(
@@ -154,7 +146,7 @@ def _hashed(root: bytes, one: Entry, stopped: Callable[[], bool]) -> Entry:
             while count := file.readinto(block):
                 digest.update(block[:count])
                 if stopped():
-                    raise InterruptedError(errno.EINTR, "stopped", path)
+                    raise Stopped
             after = os.fstat(descriptor)
     except OSError as error:
         raise _failure(error, os.fsdecode(path)) from error
