@@ -12,20 +12,19 @@ followed by someone who does it again.
 
 import asyncio
 import os
-import threading
-from collections.abc import Callable
 from functools import partial
-from typing import NoReturn, TypeVar
+from typing import NoReturn
 
 import msgspec
 
 from requisition.schemas.diagnostic import Conflicted
 from requisition.services.delivery import cleanup, deletion, gate
+from requisition.services.delivery.aside import aside
 from requisition.services.delivery.bandwidth import limit_at
 from requisition.services.delivery.config import PAUSED, Destination
 from requisition.services.delivery.folder import lies_within
 from requisition.services.delivery.hashing import scanned
-from requisition.services.delivery.held import RECHECK, SEEN_AGAIN, Held, Means, Stop, finished, understood
+from requisition.services.delivery.held import RECHECK, SEEN_AGAIN, Held, Means, Stop, understood
 from requisition.services.delivery.job import Finding, Job, Pass
 from requisition.services.delivery.manifest import Manifest
 from requisition.services.delivery.overrides import active
@@ -35,7 +34,6 @@ from requisition.services.delivery.states import State
 from requisition.services.delivery.transport import Progress, Transport, TransportFailure, incoming
 from requisition.services.delivery.verify import Verification, verify, verify_local
 
-T = TypeVar("T")
 TICK = 0.25
 """Seconds after which a change of the world outside is noticed."""
 
@@ -206,10 +204,14 @@ class Attempt:
 
     async def _look_again(self) -> None:
         """Compare once more, unless that was done often enough and nobody asked."""
-        asked = self.job.stop == "look"
+        asked, policy, now = self.job.stop == "look", self._means.delivery.cleanup, self._queue.moment()
         passes = tuple(await asyncio.to_thread(self._queue.passes, self.job.id))
-        if not asked and cleanup.enough(self._means.delivery.cleanup, self.job, passes, self._queue.moment()):
+        wait = cleanup.due_in(policy, self.job, passes, now)
+        if not asked and cleanup.enough(policy, self.job, passes, now):
             await self.held.leave(State.CLEANUP_ELIGIBLE, "compared often enough, and long enough ago", 0.0)
+            return
+        if not asked and wait != 0:
+            await self.held.leave(State.VERIFIED, "not to be compared again yet", wait)
             return
         manifest = await asyncio.to_thread(self._means.records.manifest, self.job)
         found = await self._compared(manifest)
@@ -240,7 +242,7 @@ class Attempt:
             await self.held.record(partial(cleanup.begin, self._queue), found.strategy)
         except Conflicted as refused:
             await self._keep(str(refused))
-        done = await self._in_thread(partial(deletion.delete, self.job.source, manifest))
+        done = await aside(lambda stop: deletion.delete(self.job.source, manifest, stop.is_set))
         self.reached = True
         told = f"deleted {done.files} files, {done.bytes} bytes"
         if not done.problems:
@@ -264,12 +266,5 @@ class Attempt:
         await self.held.leave(State.VERIFIED, f"the source is kept: {why}", wait, error=why, error_kind="interlock")
         raise Left
 
-    # --- how
-
     async def _move(self, new: State, why: str, **changes: object) -> None:
         await self.held.record(self._queue.move, new, why, **changes)
-
-    async def _in_thread(self, work: Callable[[Callable[[], bool]], T]) -> T:
-        """Work that asks now and then whether it is to stop."""
-        stop = threading.Event()
-        return await finished(asyncio.ensure_future(asyncio.to_thread(work, stop.is_set)), stop.set)

@@ -7,7 +7,7 @@ import asyncio
 import errno
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import Any
 
 from msgspec import Struct
 
@@ -22,7 +22,6 @@ from requisition.services.delivery.records import Records
 from requisition.services.delivery.states import ALLOWED, State
 from requisition.services.delivery.transport import Kind, Progress, Transport, TransportFailure
 
-T = TypeVar("T")
 RECHECK = 300.0
 """Seconds after which the gate looks at a blocked job again, for what was resolved."""
 
@@ -125,17 +124,12 @@ class Held:
         def work() -> None:
             self.job = verb(self.job, *args, **changes)
 
-        await finished(asyncio.get_running_loop().run_in_executor(self.means.desk, work))
-
-
-async def finished(work: "asyncio.Future[T]", stop: Callable[[], None] = lambda: None) -> T:
-    """What a thread's work comes to. Being cancelled, it is told to stop and waited for."""
-    try:
-        return await asyncio.shield(work)
-    except asyncio.CancelledError:
-        stop()
-        await asyncio.wait([work])
-        raise
+        writing = asyncio.get_running_loop().run_in_executor(self.means.desk, work)
+        try:
+            await asyncio.shield(writing)
+        except asyncio.CancelledError:
+            await asyncio.wait([writing])
+            raise
 
 
 def understood(error: Exception) -> TransportFailure:

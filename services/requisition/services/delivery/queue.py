@@ -260,6 +260,15 @@ class Queue(Database):
             )
             return done.rowcount
 
+    def arm(self) -> int:
+        """Think of every delivered job again: clean-up was turned on, or its settings changed. How many."""
+        with self.transaction() as rows:
+            done = rows.execute(
+                "UPDATE jobs SET due = ? WHERE state IN (?, ?) AND due IS NULL AND NOT paused",
+                (self.clock.elapsed(), State.VERIFIED, State.CLEANUP_ELIGIBLE),
+            )
+            return done.rowcount
+
     # --- one row
 
     def _held(self, rows: sqlite3.Connection, job: Job) -> Job:

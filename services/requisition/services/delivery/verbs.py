@@ -69,6 +69,16 @@ def look_again(queue: Queue, wanted: str, who: str, why: str) -> Job:
         return queue.change(rows, job, job.state, who, f"to be compared again: {why}", stop="look", **queue.waiting(0))
 
 
+def consider(queue: Queue, wanted: str, who: str, why: str) -> Job:
+    """Think at once of whether the source may be deleted, and do so if it may; otherwise its history says why not."""
+    with queue.transaction() as rows:
+        job = find(rows, wanted)
+        _free(queue, job)
+        if job.state not in (State.VERIFIED, State.CLEANUP_ELIGIBLE):
+            raise Conflicted.of(f"job {job.id} is {job.state}: its source is not thought of")
+        return queue.change(rows, job, job.state, who, f"clean-up asked for: {why}", **queue.waiting(0))
+
+
 def pause_destination(queue: Queue, destination: str, who: str, why: str) -> None:
     """Begin nothing for a destination until it is resumed; its workers stop within a second."""
     with queue.transaction() as rows:

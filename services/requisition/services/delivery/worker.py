@@ -85,6 +85,8 @@ class Worker:
         with Owner(self._owners) as owner:
             pulse = asyncio.ensure_future(self._pulse())
             try:
+                if self._delivery.cleanup.enabled:
+                    await self._tried(self._at_desk, self._queue.arm)
                 while not self._ending:
                     self._awake.clear()
                     begun = await self._tried(self._begin, owner.name)
