@@ -244,7 +244,7 @@ class Attempt:
             await self._keep(str(refused))
         done = await aside(lambda stop: deletion.delete(self.job.source, manifest, stop.is_set))
         self.reached = True
-        told = f"deleted {done.files} files, {done.bytes} bytes"
+        told = f"deleted {done.files} files and links, {done.bytes} bytes"
         if not done.problems:
             await self.held.leave(State.CLEANED, told, None, cleaning=False)
             return
