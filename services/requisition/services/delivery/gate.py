@@ -32,7 +32,7 @@ def load_validators(say: Callable[[str], None]) -> tuple[tuple[str, Validator], 
             found.append((entry.name, entry.load()))
         except Exception as error:  # noqa: BLE001  (a plug-in may raise anything; it must not pass silently)
             say(f"the validator {entry.name} cannot be loaded: {error!r}")
-            found.append((entry.name, _broken(f"it cannot be loaded: {error!r}")))
+            found.append((entry.name, _broken(entry.name, f"it cannot be loaded: {error!r}")))
     return tuple(found)
 
 
@@ -58,7 +58,7 @@ def _findings(name: str, validator: Validator, subject: Subject) -> list[Finding
     except OSError:
         raise
     except Exception as error:  # noqa: BLE001  (as above)
-        found = list(_broken(f"it failed: {error!r}", name)(subject))
+        found = list(_broken(name, f"it failed: {error!r}")(subject))
     if len(found) > _TOLD:
         last = found[_TOLD]
         worst = Finding(last.rule, any(one.hard for one in found), "", f"and more than {_TOLD} others")
@@ -66,7 +66,7 @@ def _findings(name: str, validator: Validator, subject: Subject) -> list[Finding
     return found
 
 
-def _broken(why: str, name: str = "validator") -> Validator:
+def _broken(name: str, why: str) -> Validator:
     def findings(_: Subject) -> Iterable[Finding]:
         return (Finding(name, hard=True, path="", detail=why),)
 
