@@ -154,8 +154,8 @@ class Queues(RuleBasedStateMachine):
         except Conflicted:
             assert new not in ALLOWED[job.state]
             return job
-        self.model[job.id].update(state=new, due=self.hands.run + LEASE)
-        return moved
+        self.became(job, new, LEASE, moved.lease)
+        return multiple() if new in ENDED else moved
 
     @rule(job=consumes(held), new=states, wait=waits, passed=st.booleans())
     def leave(self, job, new, wait, passed):
@@ -170,7 +170,11 @@ class Queues(RuleBasedStateMachine):
         except Conflicted:
             assert new not in ALLOWED[job.state]
             return
-        self.model[job.id].update(state=new, due=None if wait is None else self.hands.run + wait, lease="")
+        self.became(job, new, wait, "")
+
+    def became(self, job, new, wait, lease):
+        nothing = wait is None or new in ENDED
+        self.model[job.id].update(state=new, due=None if nothing else self.hands.run + wait, lease=lease)
 
     @rule(owner=st.sampled_from(["w1", "w2"]))
     def bury(self, owner):

@@ -17,10 +17,12 @@ from requisition.services.database import Database
 from requisition.services.delivery.job import Event, Finding, Job, Moment, Pass
 from requisition.services.delivery.rows import COLUMNS, LIVE, find, in_turn, job_of, one, overlapping, working
 from requisition.services.delivery.schema import MIGRATIONS
-from requisition.services.delivery.states import State, check
+from requisition.services.delivery.states import ENDED, State, check
 
 LEASE = 30.0
 """Seconds that a job stays with a worker of whom nothing is heard."""
+
+_LET_GO = {"lease": "", "owner": "", "stop": ""}
 
 
 class Lost(Failure):
@@ -203,8 +205,7 @@ class Queue(Database):
 
     def left(self, rows: sqlite3.Connection, job: Job, new: State, why: str, wait: float | None, **changes: Any) -> Job:
         """`leave`, as part of a transaction."""
-        let_go = {"lease": "", "owner": "", "stop": "", **self.waiting(wait)}
-        return self._move(rows, job, new, why, {**let_go, **changes})
+        return self._move(rows, job, new, why, {**_LET_GO, **self.waiting(wait), **changes})
 
     def waiting(self, wait: float | None) -> dict[str, Any]:
         """The columns that say when a job is taken up again."""
@@ -282,14 +283,14 @@ class Queue(Database):
         if held.state is not job.state:
             raise Lost.of(f"job {job.id} is {held.state} meanwhile, not {job.state}")
         self.note(rows, job.id, held.owner, held.state, new, why)
+        if new in ENDED:
+            changes |= {**_LET_GO, **self.waiting(None)}
         return self._set(rows, held, state=new, changed_at=self.clock.now(), **changes)
 
     def change(self, rows: sqlite3.Connection, job: Job, new: State, who: str, why: str, **changes: Any) -> Job:
         """Someone's change of a job on which nobody works; a lease that ended is void."""
         self.note(rows, job.id, who, job.state, new, why)
-        return self._set(
-            rows, job, state=new, changed_at=self.clock.now(), **{"lease": "", "owner": "", "stop": "", **changes}
-        )
+        return self._set(rows, job, state=new, changed_at=self.clock.now(), **{**_LET_GO, **changes})
 
     def note(self, rows: sqlite3.Connection, job: str, who: str, old: str, new: str, why: str) -> None:
         """A line of history; `old` equal to `new` where nothing changed. Raises Conflicted for what may not be."""
