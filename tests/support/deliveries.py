@@ -1,13 +1,20 @@
-"""Folders that are awkward to ship, and an sshd whose far end they are shipped to."""
+"""Folders that are awkward to ship, far ends to ship them to, and programs with less power than root has."""
 
 import asyncio
 import os
-from collections.abc import Awaitable
+import shutil
+import subprocess
+from collections.abc import Awaitable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from requisition.services.delivery.config import Destination, Verify
+import msgspec
+import pytest
+
+from requisition.services.delivery.config import Destination
 from requisition.services.delivery.rsync import Rsync
+from requisition.services.delivery.transport import Kind, TransportFailure
 from support.sshd import Far
 
 T = TypeVar("T")
@@ -19,7 +26,7 @@ AWKWARD = (
 
 
 def awkward(folder: Path, *, utf8_only: bool = False) -> Path:
-    """A folder with every kind of name, links (one to nowhere), empty folders, and modes."""
+    """A folder with every kind of name, links (two lead nowhere), empty folders, and modes."""
     root = os.fsencode(folder)
     for number, name in enumerate(AWKWARD):
         if utf8_only and b"\xff" in name:
@@ -38,20 +45,21 @@ def awkward(folder: Path, *, utf8_only: bool = False) -> Path:
     return folder
 
 
-def tree(folder: Path) -> dict[bytes, tuple[object, ...]]:
-    """What lies in a folder: content of files with mode and time, targets of links, folders."""
+def tree(folder: Path, *, modes: bool = True) -> dict[bytes, tuple[object, ...]]:
+    """What lies in a folder: content of files with time and mode, targets of links, folders. A folder's mode is as the
+    policy of manifests has it: writable by its owner."""
     root, seen = os.fsencode(folder), {}
     for where, folders, files in os.walk(root):
         for name in (*folders, *files):
             path = os.path.join(where, name)
             info = os.lstat(path)
-            key = os.path.relpath(path, root)
+            key, mode = os.path.relpath(path, root), info.st_mode & 0o777 if modes else 0
             if os.path.islink(path):
                 seen[key] = ("link", os.readlink(path))
             elif name in folders:
-                seen[key] = ("dir", (info.st_mode | 0o700) & 0o777)
+                seen[key] = ("dir", mode | 0o700)
             else:
-                seen[key] = ("file", Path(os.fsdecode(path)).read_bytes(), info.st_mode & 0o777, info.st_mtime_ns)
+                seen[key] = ("file", Path(os.fsdecode(path)).read_bytes(), mode, info.st_mtime_ns)
     return seen
 
 
@@ -64,8 +72,40 @@ def do(work: Awaitable[T]) -> T:
     return asyncio.run(within())
 
 
+@contextmanager
+def fails(kind: Kind, saying: str = "") -> Iterator[None]:
+    """The block ends in a failure of this kind, which says so."""
+    with pytest.raises(TransportFailure) as caught:
+        yield
+    assert caught.value.kind == kind, str(caught.value)
+    assert saying in caught.value.message
+
+
+@contextmanager
+def small_disk(folder: Path, size: int) -> Iterator[Path]:
+    """A filesystem of so many bytes at a new folder; skips where nothing can be mounted."""
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "none", folder], capture_output=True)
+    if mounted.returncode != 0:
+        pytest.skip("needs root, and to mount a tmpfs")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", folder], check=True)
+
+
+def without_power(folder: Path, program: str) -> str:
+    """A PATH on which this program runs as a root who may not read what its mode forbids."""
+    folder.mkdir()
+    shim = folder / program
+    caps = "-dac_override,-dac_read_search"
+    shim.write_text(f'#!/bin/sh\nexec setpriv --bounding-set={caps} {shutil.which(program)} "$@"\n')
+    shim.chmod(0o755)
+    return f"{folder}:{os.environ['PATH']}"
+
+
 class Beyond:
-    """The far end of an sshd on loopback, as a destination whose path needs quoting."""
+    """The far end of an sshd on loopback. Paths on both sides need quoting."""
 
     def __init__(self, folder: Path) -> None:
         self.machine = Far(folder)
@@ -82,11 +122,24 @@ class Beyond:
             port=self.machine.port,
             identity=str(identity),
             known_hosts=str(self.machine.known_hosts),
-            verify=Verify(1 << 30),
         )
         self.environ = {"PATH": os.environ["PATH"], "HOME": str(folder / "near/home"), "LC_ALL": "C"}
 
-    def transport(self, **changed: object) -> Rsync:
-        import msgspec
+    def transport(self, *, path: str = "", **changed: object) -> Rsync:
+        """To this destination, with some fields changed; `path`: the PATH of its programs."""
+        environ = self.environ | ({"PATH": path} if path else {})
+        return Rsync(msgspec.structs.replace(self.destination, **changed), environ)
 
-        return Rsync(msgspec.structs.replace(self.destination, **changed), self.environ)
+
+def remotes(folder: Path) -> str:
+    """A configuration of rclone: `plain:` hashes by itself, `sealed:` cannot (crypt), `memory:` says it can (hasher)."""
+    for name in ("plain", "sealed"):
+        (folder / name).mkdir(parents=True)
+    secret = subprocess.run(["rclone", "obscure", "secret"], check=True, capture_output=True, text=True).stdout.strip()
+    config = folder / "rclone conf"
+    config.write_text(
+        f"[plain]\ntype = alias\nremote = {folder}/plain\n\n"
+        f"[sealed]\ntype = crypt\nremote = {folder}/sealed\npassword = {secret}\n\n"
+        "[memory]\ntype = hasher\nremote = sealed:\nhashes = sha256\n"
+    )
+    return str(config)

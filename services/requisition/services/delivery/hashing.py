@@ -143,7 +143,7 @@ def _hashed(root: bytes, one: Entry, stopped: Callable[[], bool]) -> Entry:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         with open(descriptor, "rb", buffering=0) as file:
-            while count := file.readinto(block):
+            while file.tell() <= one.size and (count := file.readinto(block)):  # one that grows has an end, too
                 digest.update(block[:count])
                 if stopped():
                     raise Stopped

@@ -221,7 +221,7 @@ class _Push:
             descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
             with open(descriptor, "rb", buffering=0) as source:
                 source.seek(begun)
-                while block := source.read(step):
+                while source.tell() <= one.size and (block := source.read(step)):  # one that grows has an end, too
                     yield block
                 after = os.fstat(descriptor)
         except OSError as error:
