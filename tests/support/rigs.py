@@ -4,6 +4,8 @@ tests set. Faults are injected around the real transport."""
 import asyncio
 import contextlib
 import os
+import signal
+import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
@@ -151,3 +153,22 @@ def rig(folder: Path, **settings) -> Iterator[Rig]:
 
 
 CLEANING = Cleanup(enabled=True, passes=2, min_age=86400.0, interval=43200.0)
+
+
+def main(folder: Path) -> None:
+    """Work at the queue of a folder, by the real clock, until told to end."""
+    at = Rig(folder)
+    at.queue.close()
+    at.queue = Queue(str(folder / "state/queue.db"))
+
+    async def work() -> None:
+        worker = at.worker()
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, worker.stop)
+        await worker.run()
+
+    asyncio.run(work())
+    at.queue.close()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

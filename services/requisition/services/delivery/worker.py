@@ -61,6 +61,7 @@ class Worker:
         self._working: dict[asyncio.Task[None], Attempt] = {}
         self._awake = asyncio.Event()
         self._ending = False
+        self._trouble = ""
 
     def stop(self) -> None:
         """Let `run` return soon; what is under way is stopped in good order and gone on with later."""
@@ -82,25 +83,31 @@ class Worker:
 
     async def run(self, *, until_idle: bool = False) -> None:
         """Work until `stop`; with `until_idle`, until nothing is due and nothing is under way."""
-        with Owner(self._owners) as owner:
-            pulse = asyncio.ensure_future(self._pulse())
-            try:
-                if self._delivery.cleanup.enabled:
-                    await self._tried(self._at_desk, self._queue.arm)
-                while not self._ending:
-                    self._awake.clear()
-                    begun = await self._tried(self._begin, owner.name)
-                    if until_idle and not begun and not self._working:
-                        return
-                    await self._tried(self._heed)
-                    await self._rest()
-            finally:
-                pulse.cancel()
-                for attempt in self._working.values():
-                    attempt.stop("rest")
-                await asyncio.gather(pulse, *self._working, return_exceptions=True)
-        self._desk.shutdown()
-        self._means.cache.close()
+        try:
+            with Owner(self._owners) as owner:
+                await self._work(owner.name, until_idle)
+        finally:
+            self._desk.shutdown()
+            self._means.cache.close()
+
+    async def _work(self, owner: str, until_idle: bool) -> None:
+        await self._tried(self._bury)
+        if self._delivery.cleanup.enabled:
+            await self._tried(self._at_desk, self._queue.arm)
+        pulse = asyncio.ensure_future(self._pulse())
+        try:
+            while not self._ending:
+                self._awake.clear()
+                begun = await self._tried(self._begin, owner)
+                if until_idle and not begun and not self._working:
+                    return
+                await self._tried(self._heed)
+                await self._rest()
+        finally:
+            pulse.cancel()
+            for attempt in self._working.values():
+                attempt.stop("rest")
+            await asyncio.gather(pulse, *self._working, return_exceptions=True)
 
     async def _rest(self) -> None:
         waking = asyncio.ensure_future(self._awake.wait())
@@ -178,8 +185,8 @@ class Worker:
     async def _pulse(self) -> None:
         """Hold on to what is under way, and take over what belonged to workers that are no more."""
         while True:
-            await self._tried(self._bury)
             await asyncio.sleep(_RENEW)
+            await self._tried(self._bury)
             for attempt in list(self._working.values()):
                 try:
                     await attempt.held.renew()
@@ -200,9 +207,13 @@ class Worker:
         return await asyncio.get_running_loop().run_in_executor(self._desk, verb, *args)
 
     async def _tried(self, work: Callable[..., Awaitable[T]], *args: Any) -> T | None:
-        """Do it; a queue that cannot be written to (a full disk) is told of, and tried again later."""
+        """Do it; a queue that cannot be written to (a full disk) is told of, once, and tried again later."""
         try:
-            return await work(*args)
+            done = await work(*args)
         except Failure as failure:
-            self._say(str(failure))
+            if str(failure) != self._trouble:
+                self._say(str(failure))
+            self._trouble = str(failure)
             return None
+        self._trouble = ""
+        return done
