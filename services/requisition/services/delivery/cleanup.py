@@ -127,13 +127,15 @@ def begin(queue: Queue, job: Job, strategy: str) -> Job:
 
 def changes(source: str, manifest: Manifest, *, begun: bool) -> list[str]:
     """How a folder differs from what was delivered: nothing to tell when it is the same. `begun`: files that are gone
-    already are not held against it. Reads no file: size, times and inode tell."""
+    already are not held against it, nor is it that all are (another job may have delivered and deleted them). Reads no
+    file: size, times and inode tell."""
     try:
         with Folder(source) as folder:
             found = {one.path: one for one in folder.items}
     except OSError as error:
         return [f"{source}: {error.strerror}"]
     told = [f"{_shown(path)} is new" for path in found.keys() - {one.path for one in manifest.entries}]
+    begun = begun or not any(one.path in found for one in manifest.entries if one.kind != "dir")
     for one in manifest.entries:
         if one.path not in found:
             told += [] if begun else [f"{_shown(one.path)} is gone"]

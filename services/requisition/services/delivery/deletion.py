@@ -14,12 +14,12 @@ import msgspec
 from msgspec import Struct
 
 from requisition.services.delivery.cleanup import same
-from requisition.services.delivery.folder import Folder
+from requisition.services.delivery.folder import Folder, item
 from requisition.services.delivery.manifest import Entry, Manifest
 
 
 class Deleted(Struct, frozen=True):
-    """`files`: how many were unlinked, now or before; `problems`: what is left, and why."""
+    """`files`: how many were unlinked, links too, of `bytes` in all; `problems`: what is left, and why."""
 
     files: int
     bytes: int
@@ -40,12 +40,11 @@ def delete(source: str, manifest: Manifest, stopped: Callable[[], bool]) -> Dele
                 return Deleted(files, size, (*problems, "stopped"))
             try:
                 _unlink(folder, one, ctimes)
+                files, size = files + 1, size + one.size
             except FileNotFoundError:
                 pass  # an earlier attempt did, or its owner
             except OSError as error:
                 problems.append(f"{os.fsdecode(one.path)!r}: {error.strerror}")
-                continue
-            files, size = files + 1, size + one.size
         for one in sorted(manifest.entries, key=lambda each: each.path, reverse=True):
             if one.kind == "dir":
                 _rmdir(folder, one, problems)
@@ -61,7 +60,8 @@ def _unlink(folder: Folder, entry: Entry, ctimes: dict[int, int]) -> None:
             if entry.kind == "file":
                 _nobody_writes(fd)
             expected = msgspec.structs.replace(entry, ctime_ns=ctimes.get(entry.inode, entry.ctime_ns))
-            if not same(expected, folder.item(entry.path)):
+            opened, named = os.fstat(fd), os.stat(name, dir_fd=parent, follow_symlinks=False)
+            if not same(expected, item(entry.path, opened)) or not os.path.samestat(opened, named):
                 raise OSError(errno.ESTALE, "changed since it was delivered; left where it is")
             os.unlink(name, dir_fd=parent)
             ctimes[entry.inode] = os.fstat(fd).st_ctime_ns

@@ -17,13 +17,10 @@ from requisition.services.delivery.failures import policy
 from requisition.services.delivery.gate import Validator
 from requisition.services.delivery.hashing import Cache
 from requisition.services.delivery.job import Job
-from requisition.services.delivery.queue import Queue
+from requisition.services.delivery.queue import RECHECK, Queue
 from requisition.services.delivery.records import Records
 from requisition.services.delivery.states import ALLOWED, State
 from requisition.services.delivery.transport import Kind, Progress, Transport, TransportFailure
-
-RECHECK = 300.0
-"""Seconds after which the gate looks at a blocked job again, for what was resolved."""
 
 SEEN_AGAIN = 60.0
 """Seconds at least after which a clean-up that was not to be is thought of again."""

@@ -22,6 +22,9 @@ from requisition.services.delivery.states import ENDED, State, check
 LEASE = 30.0
 """Seconds that a job stays with a worker of whom nothing is heard."""
 
+RECHECK = 300.0
+"""Seconds after which the gate looks at a blocked job again, for what was resolved."""
+
 _LET_GO = {"lease": "", "owner": "", "stop": ""}
 
 
@@ -138,11 +141,6 @@ class Queue(Database):
             found = rows.execute("SELECT rule, hard, path, detail FROM findings WHERE job = ? ORDER BY rowid", (job,))
             return [Finding(row[0], bool(row[1]), row[2], row[3]) for row in found]
 
-    def version(self) -> int:
-        """Another number whenever another process changed something."""
-        with self.reading() as rows:
-            return int(rows.execute("PRAGMA data_version").fetchone()[0])
-
     # --- what workers do
 
     def claim(self, owner: str, room: Mapping[str, int]) -> Job | None:
@@ -169,8 +167,8 @@ class Queue(Database):
 
     def _lease(self, rows: sqlite3.Connection, job: Job, owner: str, elapsed: float) -> Job:
         state = State.RUNNING if job.state is State.QUEUED else job.state
-        why = f"its worker {job.owner} was not heard of any more" if job.lease else "begun"
-        if state is not job.state or job.lease:
+        why = f"taken up: {job.owner} was not heard of any more" if job.lease else "taken up"
+        if job.lease or job.state in (State.QUEUED, State.RUNNING, State.AWAITING_VERIFY):
             self.note(rows, job.id, owner, job.state, state, why)
         return self._set(
             rows,

@@ -66,7 +66,8 @@ def look_again(queue: Queue, wanted: str, who: str, why: str) -> Job:
         _free(queue, job)
         if job.state not in (State.VERIFIED, State.CLEANUP_ELIGIBLE):
             raise Conflicted.of(f"job {job.id} is {job.state}: nothing was delivered that could be compared")
-        return queue.change(rows, job, job.state, who, f"to be compared again: {why}", stop="look", **queue.waiting(0))
+        again = {"stop": "look", "paused": False, **queue.waiting(0)}
+        return queue.change(rows, job, job.state, who, f"to be compared again: {why}", **again)
 
 
 def consider(queue: Queue, wanted: str, who: str, why: str) -> Job:
@@ -76,7 +77,7 @@ def consider(queue: Queue, wanted: str, who: str, why: str) -> Job:
         _free(queue, job)
         if job.state not in (State.VERIFIED, State.CLEANUP_ELIGIBLE):
             raise Conflicted.of(f"job {job.id} is {job.state}: its source is not thought of")
-        return queue.change(rows, job, job.state, who, f"clean-up asked for: {why}", **queue.waiting(0))
+        return queue.change(rows, job, job.state, who, f"clean-up asked for: {why}", paused=False, **queue.waiting(0))
 
 
 def pause_destination(queue: Queue, destination: str, who: str, why: str) -> None:

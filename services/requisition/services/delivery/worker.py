@@ -28,8 +28,8 @@ _RENEW = LEASE / 3
 
 
 class Worker:
-    """All destinations of a configuration. `state`: the folder of the queue's other files; `transports`: how a
-    destination is spoken to; `random` in [0, 1); `say` hears what a log should hold."""
+    """All destinations of a configuration, for one `run`. `state`: the folder of the queue's other files;
+    `transports`: how a destination is spoken to; `random` in [0, 1); `say` hears what a log should hold."""
 
     def __init__(
         self,
@@ -103,6 +103,8 @@ class Worker:
                     return
                 await self._tried(self._heed)
                 await self._rest()
+                if pulse.done():
+                    pulse.result()  # without it nothing is held: its error is ours
         finally:
             pulse.cancel()
             for attempt in self._working.values():
