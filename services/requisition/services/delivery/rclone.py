@@ -31,6 +31,7 @@ _NOT_THERE = (3, 4)
 _QUICK = Limits(total=300, grace=0.5)
 _LONG = Limits(silence=1800, grace=0.5)
 _ERRORS_KEPT = 20
+_MOVE = ("--links", "--immutable", "--create-empty-src-dirs")
 
 
 class _Features(Struct, frozen=True):
@@ -102,7 +103,7 @@ class Rclone:
             if there.mismatched or there.extra:
                 raise TransportFailure("conflict", f"something else is at {target!r} of {self._at.name}")
             source = self._there(incoming(job))
-            ended, said = await self._run("moveto", "--links", "--immutable", source, self._there(target))
+            ended, said = await self._run("move", *_MOVE, source, self._there(target))
             self._check(ended, said, "publish")
             if not (await self._features()).renames_folders:
                 there = compare(await self.digests(target, manifest), manifest)
@@ -143,7 +144,8 @@ class Rclone:
         return self._known
 
     async def _read_back(self, place: str, manifest: Manifest, files: Iterable[bytes]) -> dict[bytes, str]:
-        """Digests of what rclone fetches, without room for it on this disk."""
+        """Digests of what rclone fetches, without room for it on this disk. A file that cannot be read twice, while the
+        remote answers, is damaged (crypt finds out when it opens a block): it has the digest ""."""
         limit = self._at.verify.stream_limit
         if manifest.size > limit:
             why = f"has no SHA-256 of its own, and {manifest.size} bytes are more than verify.stream_limit, {limit}"
@@ -155,8 +157,16 @@ class Rclone:
             path = names.meant(name)
             found[path] = digest if found.get(path) == "" else "said twice"
 
-        ended, said = await self._run("hashsum", "sha256", "--download", "--links", self._there(place), lines=hashed)
-        self._check(ended, said, "read back")
+        words = ["hashsum", "sha256", "--download", "--links", self._there(place)]
+        ended, said = await self._run(*words, lines=hashed)
+        if not ended.good and not ended.stopped:
+            await self.probe()
+            left = "".join(f"{names.shown(path)}\n" for path, digest in found.items() if not digest)
+            ended, said = await self._run(*words, "--files-from-raw", "-", lines=hashed, stdin=left.encode())
+        if ended.stopped:
+            self._check(ended, said, "read back")
+        if not ended.good:
+            await self.probe()
         return found
 
     async def _refuse_within(self, target: str) -> None:
@@ -183,6 +193,7 @@ class Rclone:
         lines: Callable[[bytes], None] | None = None,
         out: Callable[[bytes], None] | None = None,
         hear: Callable[[bytes], None] = lambda _: None,
+        stdin: bytes = b"",
     ) -> tuple[Ended, list[bytes]]:
         """How it ended, and the first errors it logged: an hour of statistics may follow them."""
         said: list[bytes] = []
@@ -196,7 +207,14 @@ class Rclone:
         options = ["--use-json-log", "--ask-password=false", "--retries", "1", *config]
         reader = progress.Lines(lines) if lines else None
         argv = ["rclone", *options, *words]
-        ended = await run(argv, env=self._environ, limits=limits, on_out=reader or out, on_err=progress.Lines(logged))
+        ended = await run(
+            argv,
+            env=self._environ,
+            limits=limits,
+            stdin=stdin,
+            on_out=reader or out,
+            on_err=progress.Lines(logged),
+        )
         return ended, said
 
     def _check(self, ended: Ended, said: list[bytes], what: str) -> None:
