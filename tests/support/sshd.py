@@ -1,6 +1,7 @@
 """A real sshd on loopback, with keys and settings of its own, and a far machine behind it: another state
 directory, another trust policy, another root. The near side is `plan` with an `ssh` that knows the way."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -124,7 +125,8 @@ class Far:
     def hang_up(self) -> None:
         """End every connection, as a cable that is pulled would: kill what sshd started for them."""
         for child in children(self._daemon.pid):
-            os.kill(child, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # it was just ending by itself
+                os.kill(child, signal.SIGKILL)
 
     def runs(self) -> list[Path]:
         """Directories of the runs over there, oldest first."""
