@@ -3,6 +3,7 @@
 import asyncio
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ from requisition.services.delivery.config import Verify
 from requisition.services.delivery.hashing import scan
 from requisition.services.delivery.manifest import Manifest
 from requisition.services.delivery.rsync import Rsync
-from requisition.services.delivery.ssh import LIMITS
+from requisition.services.delivery.ssh import QUICK, patience
 from requisition.services.delivery.transport import Progress, incoming
 from requisition.services.delivery.verify import verify
 from support.deliveries import Beyond, awkward, do, fails, small_disk, tree, without_power
@@ -103,7 +104,7 @@ def test_a_cancelled_push_ends_its_processes_at_once_and_is_gone_on_with(
         await gone(root)
 
     do(cancel())
-    assert LIMITS.grace < 1, "seconds that a program may take over its end"
+    assert patience(1 << 40).grace == QUICK.grace < 1, "seconds that a program may take over its end"
     assert 0 < kept(root) < LARGE
     push(transport, source, manifest)
     assert not kept(root)
@@ -121,6 +122,29 @@ def test_a_cut_connection_is_the_network_and_what_was_sent_is_kept(beyond: Beyon
         await gone(root)
 
     do(cut())
+    assert 0 < kept(root) < LARGE
+    push(transport, source, manifest)
+    assert do(verify(transport, incoming("job"), manifest)).ok
+
+
+def test_who_is_killed_leaves_no_process_behind_and_the_next_goes_on(beyond: Beyond, root: Path, source: Path) -> None:
+    """kill -9 of the service: the kernel ends its rsync, and with it what works over there."""
+    transport, manifest = beyond.transport(path=str(root)), large(source)
+    sending, ready = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+
+        async def die() -> None:
+            await begun(transport, source, manifest)
+            os.write(ready, b"!")
+            await asyncio.sleep(60)
+
+        asyncio.run(die())
+        os._exit(1)
+    os.read(sending, 1)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    do(gone(root))
     assert 0 < kept(root) < LARGE
     push(transport, source, manifest)
     assert do(verify(transport, incoming("job"), manifest)).ok
