@@ -15,7 +15,7 @@ import pytest
 from requisition.services.delivery.config import Destination
 from requisition.services.delivery.rsync import Rsync
 from requisition.services.delivery.transport import Kind, TransportFailure
-from support.sshd import Far
+from support.sshd import Far, new_key
 
 T = TypeVar("T")
 AWKWARD = (
@@ -125,10 +125,27 @@ class Beyond:
         )
         self.environ = {"PATH": os.environ["PATH"], "HOME": str(folder / "near/home"), "LC_ALL": "C"}
 
-    def transport(self, *, path: str = "", **changed: object) -> Rsync:
-        """To this destination, with some fields changed; `path`: the PATH of its programs."""
-        environ = self.environ | ({"PATH": path} if path else {})
+    def transport(self, *, programs: str = "", **changed: object) -> Rsync:
+        """To this destination, with some fields changed; `programs`: the PATH of what it starts."""
+        environ = self.environ | ({"PATH": programs} if programs else {})
         return Rsync(msgspec.structs.replace(self.destination, **changed), environ)
+
+    def poor(self, program: str) -> str:
+        """Who comes with this key finds a machine without that program."""
+        folder = self.machine.far / f"without {program}"
+        identity = self.machine.near / f"without-{program}"
+        if not folder.exists():
+            folder.mkdir()
+            for place in ("/usr/bin", "/bin"):
+                for name in set(os.listdir(place)) - {program, *os.listdir(folder)}:
+                    (folder / name).symlink_to(f"{place}/{name}")
+            login = self.machine.far / f"login-without-{program}"
+            login.write_text(f"#!/bin/sh\nPATH='{folder}' exec /bin/sh -c \"$SSH_ORIGINAL_COMMAND\"\n")
+            login.chmod(0o755)
+            new_key(identity)
+            with (self.machine.far / "authorized_keys").open("a") as keys:
+                keys.write(f'command="{login}",restrict {identity.with_suffix(".pub").read_text()}')
+        return str(identity)
 
 
 def remotes(folder: Path) -> str:
@@ -139,7 +156,7 @@ def remotes(folder: Path) -> str:
     config = folder / "rclone conf"
     config.write_text(
         f"[plain]\ntype = alias\nremote = {folder}/plain\n\n"
-        f"[sealed]\ntype = crypt\nremote = {folder}/sealed\npassword = {secret}\n\n"
+        f"[sealed]\ntype = crypt\nremote = {folder}/sealed\npassword = {secret}\nfilename_encryption = off\n\n"
         "[memory]\ntype = hasher\nremote = sealed:\nhashes = sha256\n"
     )
     return str(config)

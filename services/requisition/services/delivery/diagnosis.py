@@ -114,7 +114,8 @@ def is_rclone_error(line: bytes) -> bool:
     try:
         return json.loads(line)["level"] in ("error", "critical", "fatal")
     except (ValueError, TypeError, KeyError, RecursionError):
-        return bool(re.match(rb"(\d{4}/\d\d/\d\d \S+ )?(?!(NOTICE|INFO|DEBUG)\b)\S", line))
+        text = _rclone_text(line)
+        return bool(text) and not text.startswith(("NOTICE", "INFO", "DEBUG"))
 
 
 def _rclone_text(line: bytes) -> str:

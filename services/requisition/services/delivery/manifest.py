@@ -60,6 +60,11 @@ class Manifest(Struct, frozen=True, dict=True):
         return sum(one.size for one in self.entries)
 
     @cached_property
+    def largest(self) -> int:
+        """Bytes of the largest file."""
+        return max((one.size for one in self.entries), default=0)
+
+    @cached_property
     def digest(self) -> str:
         """SHA-256 (hex) of the text form."""
         return hashlib.sha256(self.text()).hexdigest()

@@ -15,6 +15,7 @@ from requisition.services.delivery import names, progress
 from requisition.services.delivery.config import Destination
 from requisition.services.delivery.diagnosis import is_rclone_error, of_rclone
 from requisition.services.delivery.manifest import Manifest
+from requisition.services.delivery.ssh import patience
 from requisition.services.delivery.transport import (
     BESIDE,
     INCOMING,
@@ -29,8 +30,8 @@ from requisition.services.processes import Ended, Limits, run
 
 _NOT_THERE = (3, 4)
 _QUICK = Limits(total=300, grace=0.5)
-_LONG = Limits(silence=1800, grace=0.5)
 _ERRORS_KEPT = 20
+_MOVE = ("--links", "--immutable", "--create-empty-src-dirs")
 
 
 class _Features(Struct, frozen=True):
@@ -52,7 +53,7 @@ class Rclone:
 
     async def probe(self) -> None:
         """See `Transport`."""
-        ended, said = await self._run("lsf", "--max-depth", "1", self._there(""), limits=_QUICK)
+        ended, said = await self._run("lsf", "--max-depth", "1", self._there(""))
         if ended.status in _NOT_THERE and (await self._features()).buckets:
             return  # where there are no folders, one that is empty is not there
         self._check(ended, said, "probe")
@@ -66,7 +67,7 @@ class Rclone:
         pace = ["--bwlimit", f"{limit}B"] if limit else []
         stats = ["--stats", "1s", "--stats-log-level", "NOTICE", *pace]
         words = ["copy", "--links", "--create-empty-src-dirs", *stats, source, self._there(incoming(job))]
-        ended, said = await self._run(*words, hear=partial(_told, on_progress, manifest.size))
+        ended, said = await self._run(*words, hear=partial(_told, on_progress, manifest.size), limits=patience(0))
         self._check(ended, said, "push")
 
     async def digests(self, place: str, manifest: Manifest) -> Found:
@@ -84,7 +85,8 @@ class Rclone:
                     files[names.meant(entry["Path"])] = entry.get("Hashes", {}).get("sha256", "")
 
         hashes = ["--hash", "--hash-type", "sha256"] if features.hashes else []
-        ended, said = await self._run("lsjson", "--recursive", "--links", *hashes, self._there(place), lines=listed)
+        words = ["lsjson", "--recursive", "--links", *hashes, self._there(place)]
+        ended, said = await self._run(*words, lines=listed, limits=patience(manifest.size))
         if ended.status not in _NOT_THERE:
             self._check(ended, said, "look")
         if files and not features.hashes:
@@ -102,7 +104,8 @@ class Rclone:
             if there.mismatched or there.extra:
                 raise TransportFailure("conflict", f"something else is at {target!r} of {self._at.name}")
             source = self._there(incoming(job))
-            ended, said = await self._run("moveto", "--links", "--immutable", source, self._there(target))
+            words = ["move", *_MOVE, source, self._there(target)]
+            ended, said = await self._run(*words, limits=patience(manifest.size))
             self._check(ended, said, "publish")
             if not (await self._features()).renames_folders:
                 there = compare(await self.digests(target, manifest), manifest)
@@ -116,20 +119,20 @@ class Rclone:
         with tempfile.NamedTemporaryFile(prefix="delivery-") as file:
             file.write(content)
             file.flush()
-            ended, said = await self._run("copyto", "--ignore-times", file.name, there, limits=_QUICK)
+            ended, said = await self._run("copyto", "--ignore-times", file.name, there)
         self._check(ended, said, "note")
 
     async def discard(self, job: str) -> None:
         """See `Transport`."""
         incoming(job)
-        ended, said = await self._run("purge", self._there(f"{INCOMING}/{job}"))
+        ended, said = await self._run("purge", self._there(f"{INCOMING}/{job}"), limits=patience(0))
         if ended.status not in _NOT_THERE:
             self._check(ended, said, "discard")
 
     async def _features(self) -> _Features:
         if self._known is None:
             text = bytearray()
-            ended, said = await self._run("backend", "features", self._there(""), limits=_QUICK, out=text.extend)
+            ended, said = await self._run("backend", "features", self._there(""), out=text.extend)
             self._check(ended, said, "ask")
             told = json.loads(text)
             able = told["Features"]
@@ -143,7 +146,8 @@ class Rclone:
         return self._known
 
     async def _read_back(self, place: str, manifest: Manifest, files: Iterable[bytes]) -> dict[bytes, str]:
-        """Digests of what rclone fetches, without room for it on this disk."""
+        """Digests of what rclone fetches, without room for it on this disk. A file that cannot be read twice, while the
+        remote answers, is damaged (crypt finds out when it opens a block): it has the digest ""."""
         limit = self._at.verify.stream_limit
         if manifest.size > limit:
             why = f"has no SHA-256 of its own, and {manifest.size} bytes are more than verify.stream_limit, {limit}"
@@ -155,8 +159,17 @@ class Rclone:
             path = names.meant(name)
             found[path] = digest if found.get(path) == "" else "said twice"
 
-        ended, said = await self._run("hashsum", "sha256", "--download", "--links", self._there(place), lines=hashed)
-        self._check(ended, said, "read back")
+        words = ["hashsum", "sha256", "--download", "--links", self._there(place)]
+        reading = partial(self._run, *words, lines=hashed, limits=patience(manifest.largest))
+        ended, said = await reading()
+        if not ended.good and not ended.stopped:
+            await self.probe()
+            left = "".join(f"{names.shown(path)}\n" for path, digest in found.items() if not digest)
+            ended, said = await reading("--files-from-raw", "-", stdin=left.encode())
+        if ended.stopped:
+            self._check(ended, said, "read back")
+        if not ended.good:
+            await self.probe()
         return found
 
     async def _refuse_within(self, target: str) -> None:
@@ -164,7 +177,7 @@ class Rclone:
         parts = target.split("/")
         for count in range(1, len(parts)):
             beside = "/".join(parts[:count]) + BESIDE
-            ended, said = await self._run("lsf", "--max-depth", "1", self._there(beside), limits=_QUICK)
+            ended, said = await self._run("lsf", "--max-depth", "1", self._there(beside))
             if ended.good and ended.out:
                 raise TransportFailure("conflict", f"{'/'.join(parts[:count])} was delivered: nothing is put into it")
             if ended.status not in _NOT_THERE:
@@ -179,10 +192,11 @@ class Rclone:
     async def _run(
         self,
         *words: str,
-        limits: Limits = _LONG,
+        limits: Limits = _QUICK,
         lines: Callable[[bytes], None] | None = None,
         out: Callable[[bytes], None] | None = None,
         hear: Callable[[bytes], None] = lambda _: None,
+        stdin: bytes = b"",
     ) -> tuple[Ended, list[bytes]]:
         """How it ended, and the first errors it logged: an hour of statistics may follow them."""
         said: list[bytes] = []
@@ -196,7 +210,14 @@ class Rclone:
         options = ["--use-json-log", "--ask-password=false", "--retries", "1", *config]
         reader = progress.Lines(lines) if lines else None
         argv = ["rclone", *options, *words]
-        ended = await run(argv, env=self._environ, limits=limits, on_out=reader or out, on_err=progress.Lines(logged))
+        ended = await run(
+            argv,
+            env=self._environ,
+            limits=limits,
+            stdin=stdin,
+            on_out=reader or out,
+            on_err=progress.Lines(logged),
+        )
         return ended, said
 
     def _check(self, ended: Ended, said: list[bytes], what: str) -> None:

@@ -14,7 +14,7 @@ from requisition.services.delivery import far, progress
 from requisition.services.delivery.config import Destination
 from requisition.services.delivery.diagnosis import of_rsync, of_ssh
 from requisition.services.delivery.manifest import Manifest
-from requisition.services.delivery.ssh import LIMITS, QUICK, Ssh
+from requisition.services.delivery.ssh import QUICK, Ssh, patience
 from requisition.services.delivery.transport import (
     INCOMING,
     Found,
@@ -58,14 +58,14 @@ class Rsync:
         ]  # fmt: skip
         names = b"".join(b"./" + one.path + b"\0" for one in manifest.entries)
         hear = progress.Lines(partial(_told, on_progress, manifest.size))
-        ended = await run(argv, env=self._environ, stdin=names, limits=LIMITS, on_out=hear)
+        ended = await run(argv, env=self._environ, stdin=names, limits=patience(manifest.largest), on_out=hear)
         if not ended.good:
             raise of_rsync(ended, f"push to {self._at.name}")
 
     async def digests(self, place: str, manifest: Manifest) -> Found:
         """See `Transport`."""
         reading = far.Listing()
-        ended = await self._run(far.DIGESTS, f"./{place}", limits=LIMITS, on_out=reading)
+        ended = await self._run(far.DIGESTS, f"./{place}", limits=patience(manifest.largest), on_out=reading)
         if ended.status == far.NO_TOOLS:
             return await self._read_back(place, manifest)
         if not ended.good:
@@ -75,7 +75,8 @@ class Rsync:
     async def publish(self, job: str, target: str, manifest: Manifest) -> None:
         """See `Transport`."""
         checked_target(target)
-        ended = await self._run(far.PUBLISH, f"./{INCOMING}/{job}", f"./{target}", limits=LIMITS)
+        flushing = patience(manifest.size)
+        ended = await self._run(far.PUBLISH, f"./{INCOMING}/{job}", f"./{target}", limits=flushing)
         if ended.status == far.EXISTS:
             if not compare(await self.digests(target, manifest), manifest).ok:
                 raise TransportFailure("conflict", f"something else is at {target!r} of {self._at.name}")
@@ -90,7 +91,9 @@ class Rsync:
     async def discard(self, job: str) -> None:
         """See `Transport`."""
         incoming(job)
-        await self._do("discard", far.DISCARD, f"./{INCOMING}/{job}")
+        ended = await self._run(far.DISCARD, f"./{INCOMING}/{job}", limits=patience(0))
+        if not ended.good:
+            raise of_ssh(ended, f"discard at {self._at.name}")
 
     async def _read_back(self, place: str, manifest: Manifest) -> Found:
         """For a far end without GNU tools: fetch all of it, and hash it here."""
@@ -101,7 +104,7 @@ class Rsync:
         with tempfile.TemporaryDirectory(prefix="delivery-") as scratch:
             options = ["--recursive", f"--rsh={self._shell()}", f"--max-size={limit}"]
             argv = [*_MOVE, *options, "--", self._address(place), scratch]
-            ended = await run(argv, env=self._environ, limits=LIMITS)
+            ended = await run(argv, env=self._environ, limits=patience(manifest.size))
             if not ended.good:
                 raise of_rsync(ended, f"read back from {self._at.name}")
             return await found_in(scratch, "stream")

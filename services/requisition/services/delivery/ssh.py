@@ -26,8 +26,15 @@ _OPTIONS = (
     "PermitLocalCommand=no",
     "LogLevel=ERROR",
 )
-LIMITS = Limits(total=0, silence=600, grace=0.5)
 QUICK = Limits(total=120, grace=0.5)
+_SILENCE = 600
+_SLOWEST = 1 << 20
+
+
+def patience(silent_bytes: int) -> Limits:
+    """For a program that may say nothing while it reads so many bytes, at a MiB a second if it must. That the other
+    machine is still there, ssh asks by itself (`ServerAliveInterval`)."""
+    return Limits(silence=_SILENCE + silent_bytes / _SLOWEST, grace=QUICK.grace)
 
 
 class Ssh(Struct, frozen=True):
