@@ -1,4 +1,5 @@
 import itertools
+from pathlib import Path
 
 import pytest
 
@@ -43,3 +44,10 @@ def test_what_is_not_delivered_is_never_cleaned_next():
     assert all(not ALLOWED[state] & {State.CLEANED, State.CLEANUP_ELIGIBLE} for state in UNDELIVERED)
     assert not ALLOWED[State.CLEANED]
     assert State.CLEANED in ENDED
+
+
+def test_the_documentation_has_the_same_table():
+    text = (Path(__file__).parents[3] / "docs/decisions/delivery-queue.md").read_text()
+    for state in State:
+        after = ", ".join(f"`{one}`" for one in sorted(ALLOWED[state])) or "nothing"
+        assert f"| `{state}` | {MEANING[state]} | {after} |" in text
