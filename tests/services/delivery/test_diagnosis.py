@@ -48,6 +48,15 @@ def test_the_name_of_a_file_is_not_taken_for_a_cause(name: str) -> None:
     assert of_rsync(ended(24, f'file has vanished: "/s/{name}"'), "push").kind == "local_vanished"
 
 
+@pytest.mark.parametrize("name", ["AccessDenied", "invalid_grant", "x/connection refused", "quota exceeded"])
+def test_nor_is_it_in_the_log_of_rclone(name: str) -> None:
+    message = f"Failed to copy: write /d/{name}: no space left on device"
+    log = f'{{"level":"error","msg":"{message}","object":"{name}"}}\n2026/11/21 11:33:08 Failed to copy: {message}'
+    assert of_rclone(ended(1), log.encode(), "push").kind == "disk_full_remote"
+    log = log.replace("no space left on device", "something new")
+    assert of_rclone(ended(1), log.encode(), "push").kind == "unknown"
+
+
 SSH: list[tuple[int, str, Kind]] = [
     (255, "root@127.0.0.1: Permission denied (publickey,password).", "auth"),
     (255, "Received disconnect from 1.2.3.4 port 22:2: Too many authentication failures", "auth"),

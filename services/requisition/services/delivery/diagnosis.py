@@ -1,8 +1,8 @@
 """What kind of failure a program's end was: pure functions of its exit status and of what it said.
 
 The status is asked first, and the text only where the status leaves it open, since texts name files and files have any
-name. Sources: rsync(1) EXIT VALUES; ssh(1), whose own failures are 255; rclone's manual, "Exit code", of which 1 and 2
-changed their meaning between releases and so say nothing.
+name. Sources: rsync(1) EXIT VALUES; ssh(1), whose own failures are 255; rclone's manual, "Exit code": most failures are
+1 there, and 1 and 2 changed their meaning between releases.
 """
 
 import errno
@@ -97,13 +97,16 @@ def of_rsync(ended: Ended, what: str) -> TransportFailure:
 
 
 def of_rclone(ended: Ended, log: bytes, what: str) -> TransportFailure:
-    """Why rclone failed, given the errors in its JSON log."""
+    """Why rclone failed, given the errors in its JSON log. Its status says little (3: no such folder; 5: may pass; 8:
+    a limit). What it says last repeats, without telling names apart, what it logged: it counts if it is all there is.
+    """
     said = [_rclone_text(line) for line in log.splitlines() if line.strip()]
     message = f"{what}: {said[0] if said else f'exit status {ended.status}'}"
     if ended.stopped:
         return TransportFailure("timeout", f"{what}: {ended.stopped}")
-    for line in said:
-        if kind := _matching(_RCLONE_SAYS, line):
+    causes = [cause for line in log.splitlines() if (cause := _rclone_cause(line))]
+    for cause in causes or said:
+        if kind := _matching(_RCLONE_SAYS, cause):
             return TransportFailure(kind, message)
     return TransportFailure(_RCLONE.get(ended.status, "unknown"), message)
 
@@ -124,6 +127,15 @@ def _rclone_text(line: bytes) -> str:
         return f"{entry['object']}: {entry['msg']}" if entry.get("object") else str(entry["msg"])
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return re.sub(r"\A\d{4}/\d\d/\d\d \S+ ", "", line.decode(errors="replace").strip())
+
+
+def _rclone_cause(line: bytes) -> str:
+    """What a line of the log says without the name of the file that it is about, which may be that of any failure."""
+    try:
+        entry = json.loads(line)
+        return str(entry["msg"]).replace(f"/{entry['object']}", "/…")
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return ""
 
 
 def of_errno(error: OSError, *, remote: bool) -> TransportFailure:

@@ -141,8 +141,11 @@ class Local:
         os.rename(data, there)  # rename(2): fails on all that is there but an empty folder, and never copies
 
     async def _flush(self, path: str) -> None:
-        """All of the filesystem on the disk, as sync(1) does it: by syncfs(2), not file by file."""
-        ended = await run(["sync", "-f", "--", path], env=self._environ, limits=Limits(grace=0.5))
+        """All of the filesystem on the disk: by syncfs(2), not file by file, where sync(1) knows how."""
+        limits = Limits(grace=0.5)
+        ended = await run(["sync", "-f", "--", path], env=self._environ, limits=limits)
+        if not ended.good:
+            ended = await run(["sync"], env=self._environ, limits=limits)
         if not ended.good:
             raise TransportFailure("unknown", f"sync: {ended.err.decode(errors='replace').strip()}")
 

@@ -24,6 +24,7 @@ _OPTIONS = (
     "ForwardAgent=no",
     "ControlMaster=no",
     "PermitLocalCommand=no",
+    "RemoteCommand=none",
     "LogLevel=ERROR",
 )
 QUICK = Limits(total=120, grace=0.5)
