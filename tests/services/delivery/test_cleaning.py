@@ -1,5 +1,6 @@
 """Clean-up as it happens: with a queue, a worker, a source and a far end on real disks."""
 
+import errno
 import os
 import shutil
 
@@ -306,3 +307,36 @@ def test_clean_up_that_is_turned_on_later_thinks_of_what_was_delivered_before(tm
         at.work()
         assert at.queue.job(job.id).passes == 3
         assert at.state(job) == "cleaned"
+
+
+def test_a_failed_unlink_is_not_cleaned(tmp_path, monkeypatch):
+    with rig(tmp_path, cleanup=CLEANING) as at:
+        job = at.enqueue()
+        ripe(at, job)
+        real = os.unlink
+
+        def failing(name, *, dir_fd=None):
+            if name == b"a.txt":
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            real(name, dir_fd=dir_fd)
+
+        monkeypatch.setattr(os, "unlink", failing)
+        at.work()
+        monkeypatch.undo()
+        assert at.state(job) == "cleanup_eligible"
+        assert at.queue.job(job.id).error == "deleted 1 files and links, 10240 bytes; left: 'a.txt': Input/output error"
+        at.hands.pass_(CLEANING.interval)
+        at.work()
+        assert at.state(job) == "cleaned"
+        assert files(at.data) == set()
+
+
+def test_a_look_that_is_asked_for_tells_of_a_source_that_is_gone(tmp_path):
+    with rig(tmp_path) as at:
+        job = at.enqueue()
+        at.work()
+        shutil.rmtree(at.data / "run")
+        verbs.look_again(at.queue, job.id, "bob", "is it there?")
+        at.work()
+        assert at.queue.job(job.id).passes == 2
+        assert "No such file or directory" in at.queue.history(job.id)[-1].why

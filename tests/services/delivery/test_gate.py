@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from requisition.services.delivery import gate
+from requisition.services.delivery.aside import Stopped
 from requisition.services.delivery.config import Destination, Gate
 from requisition.services.delivery.job import Finding
 
@@ -187,3 +188,10 @@ findings = st.lists(st.builds(Finding, st.sampled_from("abc"), st.booleans(), st
 def test_exactly_what_is_hard_and_not_overridden_blocks(found, overridden):
     assert gate.blocking(found, overridden) == [one for one in found if one.hard and one.rule not in overridden]
     assert gate.blocking(found, {"a", "b", "c"}) == []
+
+
+def test_a_look_that_is_stopped_ends(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/x").write_bytes(b"x")
+    with pytest.raises(Stopped):
+        gate.inspect(str(tmp_path / "run"), "t", POSIX, LAX, ASKED, lambda: True)

@@ -132,7 +132,7 @@ class Attempt:
         if not lies_within(job.source, self._means.delivery.roots):
             raise TransportFailure("usage", f"{job.source} lies in none of the roots, or is reached by a link")
         asked = (job.target, self._destination, self._means.delivery.gate, self._means.validators)
-        found = await asyncio.to_thread(gate.inspect, job.source, *asked)
+        found = await aside(lambda stop: gate.inspect(job.source, *asked, stop.is_set))
         overridden = await asyncio.to_thread(self._found, found)
         if hard := gate.blocking(found, overridden):
             told = f"{len(hard)} hard: {', '.join(sorted({one.rule for one in hard}))}"
@@ -221,8 +221,15 @@ class Attempt:
         await self._tell(manifest, found)
         why = str(found)
         if asked:
-            why += f"; the source: {await verify_local(self.job.source, manifest)}"
+            why += f"; the source: {await self._source_told(manifest)}"
         await self._passed(found, why)
+
+    async def _source_told(self, manifest: Manifest) -> str:
+        """How the source compares, every byte read; it may be gone."""
+        try:
+            return str(await verify_local(self.job.source, manifest))
+        except TransportFailure as failure:
+            return failure.message
 
     async def _compared(self, manifest: Manifest) -> Verification:
         """What lies at the target, when it is what was delivered; else the job has failed: someone has to look."""
