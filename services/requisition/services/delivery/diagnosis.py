@@ -58,8 +58,10 @@ _RCLONE_SAYS: _Table = (
     ("auth", r"ssh: unable to authenticate|\b401 Unauthorized|\b403 Forbidden|AccessDenied|InvalidAccessKeyId"),
     ("auth", r"SignatureDoesNotMatch|invalid_grant|couldn't fetch token|530 Login|LOGON_FAILURE|unauthorized"),
     ("usage", r"didn't find section in config file|unknown (flag|command)|couldn't find type of fs"),
+    ("usage", r"not allowed to ask for password"),  # the configuration is encrypted
     ("remote_permission", r": (permission denied|operation not permitted|read-only file system)\Z"),
     ("network", r"connection (refused|reset)|no such host|no route to host|network is unreachable|broken pipe"),
+    ("network", r"Too Many Requests|rateLimitExceeded|SlowDown|\b50[0234] [A-Z]"),
     ("network", r"i/o timeout|TLS handshake|unexpected EOF|context deadline exceeded|couldn't connect"),
 )
 
