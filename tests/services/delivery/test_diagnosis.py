@@ -40,6 +40,14 @@ def test_rsync(status: int, said: str, kind: Kind) -> None:
     assert of_rsync(ended(status, said), "push").kind == kind
 
 
+def test_the_side_that_rsync_names_is_here_or_there_by_the_direction() -> None:
+    unread = ended(23, 'rsync: [sender] send_files failed to open "/d/a": Permission denied (13)')
+    full = ended(11, 'rsync: [receiver] write failed on "/t/a": No space left on device (28)')
+    assert (of_rsync(unread, "push").kind, of_rsync(full, "push").kind) == ("local_permission", "disk_full_remote")
+    back = [of_rsync(one, "read back", near="receiver").kind for one in (unread, full)]
+    assert back == ["remote_permission", "disk_full_local"]
+
+
 @given(st.text("abc/\"' :()[]") | st.sampled_from(["Permission denied (publickey).", "Host key verification failed."]))
 def test_the_name_of_a_file_is_not_taken_for_a_cause(name: str) -> None:
     """A file may be called as any failure is."""
