@@ -1,4 +1,6 @@
 import asyncio
+import os
+import threading
 
 import msgspec
 import pytest
@@ -105,8 +107,6 @@ def spoil(at, job):
     content = bytearray(path.read_bytes())
     content[100] ^= 1
     path.write_bytes(content)
-    import os
-
     os.utime(path, ns=(info.st_mtime_ns, info.st_mtime_ns))
 
 
@@ -468,3 +468,26 @@ def test_after_a_reboot_what_waited_is_delivered(tmp_path):
         at.fault.before.clear()
         at.work()
         assert {at.state(one) for one in jobs} == {"verified"}
+
+
+def test_jobs_that_are_busy_with_the_disk_take_no_thread_from_others(tmp_path):
+    with rig(tmp_path, workers=12) as at:
+        jobs = [at.enqueue(f"run{number}") for number in range(12)]
+        go_on = threading.Event()
+        begun = []
+
+        async def busy(*_):
+            begun.append(True)
+            await asyncio.to_thread(go_on.wait)
+
+        at.fault.before["stage"] = busy
+
+        async def doing(worker):
+            try:
+                await at.until(lambda: len(begun) == len(jobs))
+                await asyncio.to_thread(at.queue.counts)
+            finally:
+                go_on.set()
+            await at.until(lambda: all(at.state(one) == "verified" for one in jobs))
+
+        at.meanwhile(doing)
