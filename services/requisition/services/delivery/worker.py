@@ -83,8 +83,8 @@ class Worker:
         return {name: max(0.0, one.until - now) for name, one in self._breakers.items() if not admits(one, now)}
 
     async def run(self, *, until_idle: bool = False) -> None:
-        """Work until `stop`; with `until_idle`, until nothing is due and nothing is under way. The loop is given threads
-        enough that jobs which hash, copy or delete keep nobody else waiting for one."""
+        """Work until `stop`; with `until_idle`, until nothing is due and nothing is under way. The loop is given so
+        many threads that jobs which hash, copy or delete keep nobody else waiting for one."""
         threads = _THREADS + 2 * sum(one.workers for one in self._delivery.destinations.values())
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(threads, thread_name_prefix="work"))
         try:
