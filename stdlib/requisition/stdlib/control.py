@@ -20,6 +20,14 @@ MAX_REQUEST = 64 << 10
 MAX_LINE = 16 << 20
 
 
+def default_socket(service: str) -> str:
+    """Where a service of this user listens: the system's folder for root, the user's own for others (XDG)."""
+    if os.geteuid() == 0:
+        return f"/run/requisition/{service}.sock"
+    runtime = os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.geteuid()}"
+    return os.path.join(runtime, "requisition", f"{service}.sock")
+
+
 class Answered(Failure):
     """The service said no; its words, and the exit code that goes with them."""
 

@@ -68,8 +68,8 @@ _FRAMES = ("event", "result")
 def schema(output: Output, /, name: str) -> None:
     """Print a JSON Schema; without a NAME, list them.
 
-    `order` and `receipt` are documents; `package`, `trust` and `delivery` files that people write; `event` and `result` are the lines of
-    `plan apply --json`, `tree-event` those of `.plan/events.jsonl`.
+    `order` and `receipt` are documents; `package`, `trust` and `delivery` are files that people write; `event` and
+    `result` are the lines of `plan apply --json`, `tree-event` those of `.plan/events.jsonl`.
     """
     from requisition.compiler import manifest_schema
     from requisition.schemas import jsonschema
