@@ -8,6 +8,7 @@ from requisition.compiler.manifest import read_manifest
 from requisition.compiler.nursery import Nursery
 from requisition.compiler.packages import open_package
 from requisition.compiler.pipeline import all_is_kept, build_package, order_of
+from requisition.compiler.prelude import prelude
 from requisition.schemas.diagnostic import BadInput
 from requisition.schemas.document import Platform, TreeMember
 from requisition.stdlib import catalogue
@@ -30,7 +31,8 @@ BAD = {
 
 @pytest.fixture(scope="module")
 def nursery():
-    with Nursery() as made:
+    known = catalogue.load()
+    with Nursery(known.values(), prelude(known)) as made:
         yield made
 
 

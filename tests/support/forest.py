@@ -81,7 +81,7 @@ def manifest(name: str, children: Mapping[str, str | Mapping[str, object]] | Non
 
 
 def generated(folder: Path, count: int) -> tuple[Path, list[BareRemote]]:
-    """A tree of `count` packages in three levels below a root folder, and their remotes."""
+    """A tree of `count` packages in three levels below a root folder, and their remotes; each installs five files."""
     remotes = folder / "remotes"
     middle = max(1, round(count**0.5))
     leaves = [f"leaf-{number:05d}" for number in range(count - middle)]
@@ -94,12 +94,14 @@ def generated(folder: Path, count: int) -> tuple[Path, list[BareRemote]]:
         groups[f"vendor/{name}"] = made[-1].url
     root = folder / "root"
     root.mkdir()
-    (root / "package.yaml").write_text(manifest("root", groups))
+    (root / "package.yaml").write_text(manifest("root", groups, target_root="/"))
     return root, made
 
 
 def _package(folder: Path, text: str, name: str) -> BareRemote:
     remote = BareRemote(folder)
     files = {f"files/{number}.conf": f"{name} {number}\n" * 20 for number in range(5)}
-    remote.commit({"package.yaml": text, "package.star": "def install(package, phase):\n    pass\n", **files})
+    lines = "".join(f'    plan.file.copy("{file}", "/{name}/{file}")\n' for file in files)
+    script = f'def install(package, phase):\n    plan.file.mkdir("/{name}/files")\n{lines}'
+    remote.commit({"package.yaml": text, "package.star": script, **files})
     return remote

@@ -1,6 +1,8 @@
 """`plan sync` whole: real git, the real compiler, the real runtime."""
 
+import contextlib
 import json
+import os
 import signal
 import subprocess
 
@@ -261,11 +263,10 @@ def _children(pid):
 
 
 def _kill_all(pid):
-    import os
-
-    for child in _children(pid):
-        _kill_all(child)
-    os.kill(pid, signal.SIGKILL)
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it ends when its child does
+        for child in _children(pid):
+            _kill_all(child)
+        os.kill(pid, signal.SIGKILL)
 
 
 def test_one_repository_at_two_paths_is_installed_once_and_seen_by_both_parents(grove):

@@ -181,6 +181,9 @@ def summary(result: Result, output: Output, took: float = 0.0) -> None:
 def _ending(result: Result) -> str:
     state = result.data.get("state", "")
     if state == "executed":
+        of_members = {"complete": "Taken back in part", "error": "Failed in part"}  # the others of the tree stand
+        if result.summary.get("rolled_back") and result.outcome in of_members:
+            return of_members[result.outcome]
         return "Done" if result.outcome == "complete" else f"Ended early, {result.outcome},"
     if state == "rolled_back":
         lead = "Taken back" if result.status == "done" else "Failed, and taken back"

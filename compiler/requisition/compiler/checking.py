@@ -44,16 +44,24 @@ _SPAN = re.compile(r"^ *--> .+?:(\d+):(\d+)", re.MULTILINE)
 _STD = "@std//"
 
 
+def interface_of(catalogue: Mapping[str, ActionSpec]) -> Any:
+    """The types of everything that `plan` has: what the checks of many packages may share."""
+    return starlark.parse("@plan", stubs(catalogue), dialect()).typecheck(library(), {})[1]
+
+
 def check_files(
-    files: Mapping[str, str], std: Mapping[str, str], catalogue: Mapping[str, ActionSpec]
+    files: Mapping[str, str], std: Mapping[str, str], catalogue: Mapping[str, ActionSpec], interface: Any = None
 ) -> list[Diagnostic]:
     """Findings in all `files` (path in the package → text), by file and place; errors, and lints as warnings.
-    `std` holds what may be loaded as `@std//NAME`. The texts have passed `nesting_depth`."""
-    return _Checker(files, std, catalogue).run()
+    `std` holds what may be loaded as `@std//NAME`, `interface` the catalogue's if it is made already. The texts have
+    passed `nesting_depth`."""
+    return _Checker(files, std, catalogue, interface or interface_of(catalogue)).run()
 
 
 class _Checker:
-    def __init__(self, files: Mapping[str, str], std: Mapping[str, str], catalogue: Mapping[str, ActionSpec]) -> None:
+    def __init__(
+        self, files: Mapping[str, str], std: Mapping[str, str], catalogue: Mapping[str, ActionSpec], interface: Any
+    ) -> None:
         self._files = files
         self._lines = {name: text.split("\n") for name, text in files.items()}
         self._texts = {**files, **{_STD + name: text for name, text in std.items()}}
@@ -62,7 +70,7 @@ class _Checker:
         self._dialect = dialect()
         self._globals = library()
         self._found: dict[str, list[tuple[int, int, Diagnostic]]] = {name: [] for name in files}
-        _, self._stubs, _ = starlark.parse("@plan", stubs(catalogue), self._dialect).typecheck(self._globals, {})
+        self._stubs = interface
         self._interfaces: dict[str, Any] = {}
 
     def run(self) -> list[Diagnostic]:

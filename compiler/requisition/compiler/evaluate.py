@@ -6,7 +6,7 @@ before its own text, so that they are global everywhere and line numbers stay tr
 
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import starlark
 from msgspec import Struct
@@ -41,17 +41,38 @@ class ScriptError(Exception):
         self.phase = phase
 
 
-def evaluate(job: Job) -> bytes:
+class Ground(NamedTuple):
+    """What every evaluation stands on: the evaluated prelude, and the recorder behind its functions. For one
+    evaluation: a process that forks for each may lay it before."""
+
+    recorder: Recorder
+    prelude: starlark.FrozenModule
+
+
+def lay_ground(prelude: str) -> Ground:
+    """Evaluate the prelude."""
+    recorder, module = Recorder(), starlark.Module()
+    callables = recorder.callables()
+    for name in CALLABLES:
+        module.add_callable(name, callables[name])
+    starlark.eval(module, starlark.parse("@prelude", prelude, dialect()), library())
+    return Ground(recorder, module.freeze())
+
+
+def evaluate(job: Job, ground: Ground | None = None) -> bytes:
     """Run every phase function; what they recorded, for `read_recording`. Raises ScriptError."""
-    return _Evaluation(job).run()
+    return _Evaluation(job, ground or lay_ground(job.prelude)).run()
 
 
 class _Evaluation:
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, ground: Ground) -> None:
         self._job = job
         self._dialect = dialect()
         self._globals = library()
-        self._recorder = Recorder(job.nodes, job.order_bytes)
+        self._recorder = ground.recorder
+        self._recorder.bound(job.nodes, job.order_bytes)
+        # For our own statements; scripts have no name for it.
+        self._own = starlark.FileLoader(lambda _: ground.prelude)
         self._options = starlark.EvalOptions(check_cancelled=self._late, max_callstack_size=job.call_depth)
         self._modules: dict[str, starlark.FrozenModule] = {}
         self._loading: list[str] = []
@@ -61,8 +82,6 @@ class _Evaluation:
 
     def run(self) -> bytes:
         try:
-            prelude = self._prelude()
-            self._own = starlark.FileLoader(lambda _: prelude)  # for our own statements; scripts have no name for it
             for name, script in self._job.phases:
                 self._phase_name = name
                 self._recorder.start_phase(name)
@@ -83,14 +102,6 @@ class _Evaluation:
     def _late(self) -> bool:
         """Processor time, which unlike the wall's does not depend on what else the machine does."""
         return time.process_time() > self._job.cpu_seconds
-
-    def _prelude(self) -> starlark.FrozenModule:
-        module = starlark.Module()
-        callables = self._recorder.callables()
-        for name in CALLABLES:
-            module.add_callable(name, callables[name])
-        self._eval(module, "@prelude", self._job.prelude, self._loader)
-        return module.freeze()
 
     def _phase(self, name: str, script: str) -> None:
         module = starlark.Module()

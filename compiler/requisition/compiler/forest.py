@@ -18,6 +18,7 @@ from requisition.compiler.manifest import Manifest
 from requisition.compiler.nursery import Nursery
 from requisition.compiler.packages import Package, member_package, open_package
 from requisition.compiler.pipeline import Parts, all_is_kept, build_package, order_of
+from requisition.compiler.prelude import prelude
 from requisition.compiler.request import BuildRequest, BuildResult
 from requisition.schemas.diagnostic import BadInput, Diagnostic
 from requisition.schemas.document import Node, TreeMember
@@ -75,7 +76,7 @@ def _build_all(
 
         def nursery(mine: threading.local) -> Nursery:
             if not hasattr(mine, "nursery"):
-                mine.nursery = nurseries.enter_context(Nursery())
+                mine.nursery = nurseries.enter_context(Nursery(catalogue.values(), prelude(catalogue)))
             found: Nursery = mine.nursery
             return found
 

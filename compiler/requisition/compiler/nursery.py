@@ -1,23 +1,31 @@
 """Many evaluations without starting an interpreter for each: a process that has read the evaluator's code, and forks.
 
-It speaks on stdin and stdout, a frame each: eight bytes of length, and that many bytes. In come tasks, as `child.py`
-reads them; out goes, for each, how its fork ended: what `subprocess.run` would give. A fork has the limits of its task
-and nothing of the nursery but its code: both pipes are closed in it. The nursery itself never sees a script's values.
+It speaks on stdin and stdout, a frame each: eight bytes of length, and that many bytes. First in comes the catalogue
+with its prelude, which it checks and evaluates once for all; then tasks, as `child.py` reads them. Out goes, for each,
+how its fork ended: what `subprocess.run` would give. A fork has the limits of its task and nothing of the nursery but
+its code and what is the same for all: both pipes are closed in it. The nursery itself never reads a script.
 
 The other side of it, `Nursery`, is used by one thread at a time.
 """
 
+import contextlib
 import os
 import select
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from types import TracebackType
-from typing import IO, Self
+from typing import IO, TYPE_CHECKING, Self
 
 import msgspec
 from msgspec import Struct
+
+from requisition.stdlib.spec import ActionSpec
+
+if TYPE_CHECKING:
+    from requisition.compiler.child import Warm
 
 _LENGTH = 8
 
@@ -33,11 +41,14 @@ class Ended(Struct):
 class Nursery:
     """A started nursery. Leaving it ends the process."""
 
-    def __init__(self) -> None:
+    def __init__(self, catalogue: Iterable[ActionSpec], prelude: str) -> None:
         self._process = subprocess.Popen(
             [sys.executable, "-I", "-m", "requisition.compiler.nursery"],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env={}, cwd="/",
         )  # fmt: skip
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # then it has died, and the first task says so
+            _write(self._process.stdin, msgspec.msgpack.encode((list(catalogue), prelude)))
 
     def __enter__(self) -> Self:
         return self
@@ -72,18 +83,22 @@ def _read(stream: IO[bytes]) -> bytes | None:
 
 def main() -> None:
     """Entry point of the process."""
-    from requisition.compiler import checking, child  # noqa: F401  what the forks need, read once
+    from requisition.compiler.child import warm
 
+    first = _read(sys.stdin.buffer)
+    if first is None:
+        return
+    ready = warm(*msgspec.msgpack.decode(first, type=tuple[list[ActionSpec], str]))
     while (asked := _read(sys.stdin.buffer)) is not None:
         task, wall_seconds = msgspec.msgpack.decode(asked, type=tuple[bytes, float])
-        _write(sys.stdout.buffer, msgspec.msgpack.encode(_forked(task, wall_seconds)))
+        _write(sys.stdout.buffer, msgspec.msgpack.encode(_forked(task, wall_seconds, ready)))
 
 
-def _forked(task: bytes, wall_seconds: float) -> Ended:
+def _forked(task: bytes, wall_seconds: float, ready: "Warm") -> Ended:
     out, err = os.pipe(), os.pipe()
     child = os.fork()
     if child == 0:
-        _be_child(task, out[1], err[1])
+        _be_child(task, out[1], err[1], ready)
     os.close(out[1])
     os.close(err[1])
     found = _listen(child, {out[0]: bytearray(), err[0]: bytearray()}, time.monotonic() + wall_seconds)
@@ -95,7 +110,7 @@ def _forked(task: bytes, wall_seconds: float) -> Ended:
     return Ended(code, bytes(texts[out[0]]), bytes(texts[err[0]]))
 
 
-def _be_child(task: bytes, out: int, err: int) -> None:
+def _be_child(task: bytes, out: int, err: int, ready: "Warm") -> None:
     """In the fork; never returns."""
     code = 70
     try:
@@ -106,7 +121,7 @@ def _be_child(task: bytes, out: int, err: int) -> None:
         os.dup2(out, 1)
         os.dup2(err, 2)
         os.closerange(3, 64)
-        serve(task)
+        serve(task, ready)
         code = 0
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 70

@@ -25,13 +25,17 @@ class ScriptProblem(Exception):
 class Recorder:
     """Receives the prelude's callbacks."""
 
-    def __init__(self, max_calls: int, max_bytes: int) -> None:
-        self._max_calls = max_calls
-        self._room = self._max_bytes = max_bytes
+    def __init__(self) -> None:
+        self._max_calls = self._room = self._max_bytes = 0
         self._texts: list[str] = []
         self._rest = Recording()
         self._open: list[int] = []
         self._elevated = 0
+
+    def bound(self, max_calls: int, max_bytes: int) -> None:
+        """Take so many calls, and so much text; without this, none."""
+        self._max_calls = max_calls
+        self._room = self._max_bytes = max_bytes
 
     def start_phase(self, name: str) -> None:
         """Calls now belong to this forward phase."""

@@ -53,7 +53,7 @@ class Admitted(Struct):
             for j in (self.verdict.signatures if self.verdict else ())
         ]
         data = {"checksum": self.checksum, "signatures": signatures, "name": self.order.name}
-        text = "verified" if self.verdict else "not verified: applied unsigned, as asked"
+        text = "verified" if self.verdict else "not verified: unsigned, which was allowed"
         return Event(kind="verified", at=at, text=text, data=data)
 
     def close(self) -> None:

@@ -11,7 +11,7 @@ import json
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import Any
 
 from requisition.schemas.diagnostic import Diagnostic, Failed, Failure
@@ -51,7 +51,8 @@ def items(path: str, verb: str, args: dict[str, Any], *, timeout: float | None =
         raise Failed.of(f"a request has at most {MAX_REQUEST} bytes", next="say less")
     with closing(_connected(path, timeout)) as connection:
         try:
-            connection.sendall(line)
+            with suppress(BrokenPipeError):  # it hung up before it heard all: it may have said why
+                connection.sendall(line)
             for answer in _lines(connection):
                 said = json.loads(answer)
                 if "item" in said:

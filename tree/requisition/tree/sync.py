@@ -6,7 +6,6 @@ state: what was installed by this very content is only left out while all of it 
 
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from fnmatch import fnmatchcase
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -14,7 +13,7 @@ from msgspec.structs import replace
 from requisition.compiler.forest import Planted
 from requisition.compiler.manifest import Manifest
 from requisition.compiler.request import BuildRequest
-from requisition.schemas.diagnostic import BadInput, Diagnostic
+from requisition.schemas.diagnostic import Diagnostic
 from requisition.schemas.document import TreeMember
 from requisition.schemas.receipt import Receipt
 from requisition.schemas.treeevent import Completed, Halted, Known
@@ -22,6 +21,7 @@ from requisition.tree.contents import digest
 from requisition.tree.installed import Installed
 from requisition.tree.member import Member, Tree
 from requisition.tree.order import once, post_order
+from requisition.tree.selection import selected
 
 GONE = frozenset(("failed", "rolled_back", "undo_failed"))
 
@@ -96,10 +96,7 @@ def choose(
 def _selected(tree: Tree, only: str, twins: Mapping[str, str]) -> set[str]:
     if not only:
         return {member.path for member in tree.members} - twins.keys()
-    first = [m.path for m in tree.members if fnmatchcase(m.path or ".", only) or fnmatchcase(m.manifest.name, only)]
-    if not first:
-        names = ", ".join(member.manifest.name for member in tree.members[:8])
-        raise BadInput.of(f"no package matches {only!r}", next=f"name a path or a name, such as {names}")
+    first = [member.path for member in selected(tree, only)]
     found: set[str] = set()
     while first:
         path = first.pop()

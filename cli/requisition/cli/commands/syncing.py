@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 @click.option("--update", multiple=True, metavar="NAME", help="Move this package's pin; '*' for all (repeatable).")
 @click.option("--ref", "refs", multiple=True, metavar="NAME=REF", help="Another ref for one package (repeatable).")
 @click.option(
-    "--only", default="", metavar="PATTERN", help="Only packages whose path or name matches, and their needs."
+    "--only", default="", metavar="EXPR", help="Only packages that match by path, name or condition, and their needs."
 )
 @click.option("--force", is_flag=True, help="Also what is installed and as it was left.")
 @click.option("--offline", is_flag=True, help="Ask no remote: what the cache has will do.")

@@ -6,7 +6,6 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 import click
@@ -23,7 +22,9 @@ if TYPE_CHECKING:
 _folder_option = click.option(
     "--tree", "folder", type=click.Path(exists=True, file_okay=False), default=".", help="Root's folder."
 )
-_only_option = click.option("--only", default="*", metavar="PATTERN", help="Only what matches by path or name.")
+_only_option = click.option(
+    "--only", default="*", metavar="EXPR", help="Only what matches: a pattern of paths or names, or a condition."
+)
 
 
 @click.group()
@@ -44,10 +45,9 @@ def _there(root: str) -> "Iterator[Tree]":
 
 
 def _chosen(found: "Tree", only: str) -> "list[Member]":
-    members = [m for m in found.members if fnmatchcase(m.path or ".", only) or fnmatchcase(m.manifest.name, only)]
-    if not members:
-        raise BadInput.of(f"no package matches {only!r}", next="plan tree ls lists all")
-    return members
+    from requisition.tree.selection import selected
+
+    return selected(found, only)
 
 
 @tree.command()
@@ -118,13 +118,18 @@ def status(output: Output, /, folder: str, only: str, *, detailed_exitcode: bool
 @click.option(
     "--format", "form", type=click.Choice(["dot", "mermaid"]), default="mermaid", show_default=True, help="Language."
 )
+@_only_option
 @click.pass_obj
-def graph(output: Output, /, folder: str, form: str) -> None:
+def graph(output: Output, /, folder: str, form: str, only: str) -> None:
     """Draw which package needs which."""
     from requisition.cli.graphs import packages_as
 
     with _there(os.path.realpath(folder)) as found:
-        names = {member.path: f"{member.manifest.name} {member.manifest.version}".rstrip() for member in found.members}
+        chosen = _chosen(found, only)
+        names = {member.path: f"{member.manifest.name} {member.manifest.version}".rstrip() for member in chosen}
+        if output.as_json:
+            needs = {path: [need for need in found.needs.get(path, ()) if need in names] for path in names}
+            output.json({"packages": [_row(member) for member in chosen], "needs": needs})
         output.result(packages_as(form, names, found.needs))
 
 

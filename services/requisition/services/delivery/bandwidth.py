@@ -7,6 +7,7 @@ one whose hour comes twice is open for both.
 
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta
+from math import floor
 from zoneinfo import ZoneInfo
 
 from requisition.services.delivery.config import Bandwidth, Window
@@ -16,7 +17,7 @@ _DAYS_AHEAD = 15  # a window that a change of the clock swallows one week opens 
 
 def limit_at(bandwidth: Bandwidth, now: float) -> int | None:
     """Bytes a second at a moment (seconds since 1970): None no limit, 0 paused."""
-    local = datetime.fromtimestamp(now, ZoneInfo(bandwidth.zone))
+    local = datetime.fromtimestamp(floor(now), ZoneInfo(bandwidth.zone))  # it would round up, into the next minute
     day, minute = local.weekday(), local.hour * 60 + local.minute
     return next((one.limit for one in bandwidth.windows if _open(one, day, minute)), bandwidth.limit)
 

@@ -1,22 +1,22 @@
-"""Clean-up: may the source be deleted, and if so, exactly what was delivered and nothing else.
+"""Clean-up: may the source of a delivery be deleted? A pure function of facts, and how the facts are had.
 
-The decision is a pure function of facts; each of its interlocks has a name and says why it holds or not, and all must
-hold. The deletion goes by directory descriptor and looks at every file again in the moment before it is unlinked.
+Each interlock has a name and says why it holds or not; all must hold. `deletion.py` does what is decided here.
 """
 
-import errno
-import fcntl
 import os
-import signal
-from collections.abc import Callable
+import sqlite3
 
-import msgspec
 from msgspec import Struct
 
+from requisition.schemas.diagnostic import Conflicted
 from requisition.services.delivery.config import Cleanup
 from requisition.services.delivery.folder import Folder, Item
 from requisition.services.delivery.job import Job, Moment, Pass, surely_passed
 from requisition.services.delivery.manifest import Entry, Manifest
+from requisition.services.delivery.overrides import revoked
+from requisition.services.delivery.queue import Queue
+from requisition.services.delivery.rows import overlapping
+from requisition.services.delivery.states import UNDELIVERED
 
 _TOLD = 5
 
@@ -74,6 +74,11 @@ def separate(policy: Cleanup, job: Job, passes: tuple[Pass, ...]) -> list[Pass]:
     return counted
 
 
+def enough(policy: Cleanup, job: Job, passes: tuple[Pass, ...], now: Moment) -> bool:
+    """Whether it was compared often enough and long enough ago for the source to be thought of."""
+    return policy.enabled and all(one.holds for one in decide(policy, job, Facts(passes=passes, now=now))[:3])
+
+
 def due_in(policy: Cleanup, job: Job, passes: tuple[Pass, ...], now: Moment) -> float | None:
     """Seconds until the next comparison may count, or, when there were enough, until they are old enough; None when
     nothing is ever cleaned up."""
@@ -87,15 +92,50 @@ def due_in(policy: Cleanup, job: Job, passes: tuple[Pass, ...], now: Moment) -> 
     return max(0.0, min(policy.min_age, policy.min_age - surely_passed(apart[0].when, now)))
 
 
+def facts(queue: Queue, job: Job, manifest: Manifest) -> Facts:
+    """What is known on this side. Looks at the source: not for the loop."""
+    problems = changes(job.source, manifest, begun=job.cleaning)
+    passes = tuple(queue.passes(job.id))
+    with queue.reading() as rows:
+        return Facts(
+            passes=passes,
+            now=queue.moment(),
+            revoked=tuple(sorted(revoked(rows, job.id))),
+            needed_by=needed_by(rows, job),
+            unchanged="; ".join(problems[:_TOLD]) + (" …" if len(problems) > _TOLD else ""),
+        )
+
+
+def needed_by(rows: sqlite3.Connection, job: Job) -> tuple[str, ...]:
+    """Other jobs that have yet to deliver files of the same folder, one above or below it."""
+    return tuple(one.id for one in overlapping(rows, job.source) if one.id != job.id and one.state in UNDELIVERED)
+
+
+def begin(queue: Queue, job: Job, strategy: str) -> Job:
+    """Write down that all was compared just now and that the deletion begins. What could have changed in the queue
+    since the decision is looked at again in the same transaction. Raises Conflicted when the source may not go."""
+    with queue.transaction() as rows:
+        if needed := needed_by(rows, job):
+            raise Conflicted.of("the source is needed again", where=job.source, why=f"by {', '.join(needed)}")
+        if taken := revoked(rows, job.id):
+            raise Conflicted.of("an override was revoked", where=f"job {job.id}", why=", ".join(sorted(taken)))
+        queue.add_pass(rows, job, strategy)
+        return queue.moved(
+            rows, job, job.state, "every interlock holds: deleting the source", cleaning=True, passes=job.passes + 1
+        )
+
+
 def changes(source: str, manifest: Manifest, *, begun: bool) -> list[str]:
     """How a folder differs from what was delivered: nothing to tell when it is the same. `begun`: files that are gone
-    already are not held against it. Reads no file: size, times and inode tell."""
+    already are not held against it, nor is it that all are (another job may have delivered and deleted them). Reads no
+    file: size, times and inode tell."""
     try:
         with Folder(source) as folder:
             found = {one.path: one for one in folder.items}
     except OSError as error:
         return [f"{source}: {error.strerror}"]
     told = [f"{_shown(path)} is new" for path in found.keys() - {one.path for one in manifest.entries}]
+    begun = begun or not any(one.path in found for one in manifest.entries if one.kind != "dir")
     for one in manifest.entries:
         if one.path not in found:
             told += [] if begun else [f"{_shown(one.path)} is gone"]
@@ -112,80 +152,6 @@ def same(entry: Entry, item: Item) -> bool:
     return was == (item.kind, item.mtime_ns, item.ctime_ns, item.inode) and (
         entry.kind == "link" or entry.size == item.size
     )
-
-
-class Deleted(Struct, frozen=True):
-    """`files`: how many were unlinked, now or before; `problems`: what is left, and why."""
-
-    files: int
-    bytes: int
-    problems: tuple[str, ...]
-
-
-def delete(source: str, manifest: Manifest, go_on: Callable[[], bool]) -> Deleted:
-    """Unlink the manifest's files and links, each only if it still is what was delivered, then its folders that are
-    empty; the source folder itself stays. `go_on` is asked before each."""
-    files = size = 0
-    problems: list[str] = []
-    ctimes: dict[int, int] = {}
-    with Folder(source) as folder:
-        for one in manifest.entries:
-            if one.kind == "dir":
-                continue
-            if not go_on():
-                return Deleted(files, size, (*problems, "stopped"))
-            try:
-                _unlink(folder, one, ctimes)
-            except FileNotFoundError:
-                pass  # an earlier attempt did, or its owner
-            except OSError as error:
-                problems.append(f"{_shown(one.path)}: {error.strerror}")
-                continue
-            files, size = files + 1, size + one.size
-        for one in sorted(manifest.entries, key=lambda each: each.path, reverse=True):
-            if one.kind == "dir":
-                _rmdir(folder, one, problems)
-    return Deleted(files, size, tuple(problems))
-
-
-def _unlink(folder: Folder, entry: Entry, ctimes: dict[int, int]) -> None:
-    """Unlink what still is the entry. `ctimes`: of inodes that lost another name by our own hand."""
-    with folder.parent(entry.path) as (parent, name):
-        flags = os.O_PATH if entry.kind == "link" else os.O_RDONLY | os.O_NONBLOCK
-        fd = os.open(name, flags | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
-        try:
-            if entry.kind == "file":
-                _nobody_writes(fd)
-            expected = msgspec.structs.replace(entry, ctime_ns=ctimes.get(entry.inode, entry.ctime_ns))
-            if not same(expected, folder.item(entry.path)):
-                raise OSError(errno.ESTALE, "changed since it was delivered; left where it is")
-            os.unlink(name, dir_fd=parent)
-            ctimes[entry.inode] = os.fstat(fd).st_ctime_ns
-        finally:
-            os.close(fd)
-
-
-def _nobody_writes(fd: int) -> None:
-    """Raises OSError when someone has the file open for writing, where the system can tell: a read lease is given on
-    files that nobody has open so (fcntl(2), F_SETLEASE), and holds off who would open it until we are done."""
-    if not hasattr(fcntl, "F_SETLEASE"):
-        return
-    fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGURG)  # told of one who waits, which we ignore; SIGIO would end us
-    try:
-        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
-    except OSError as error:
-        if error.errno == errno.EAGAIN:
-            raise OSError(errno.EBUSY, "someone has it open for writing") from error
-
-
-def _rmdir(folder: Folder, entry: Entry, problems: list[str]) -> None:
-    try:
-        with folder.parent(entry.path) as (parent, name):
-            os.rmdir(name, dir_fd=parent)
-    except FileNotFoundError:
-        pass
-    except OSError as error:
-        problems.append(f"{_shown(entry.path)}: {error.strerror}")
 
 
 def _list(none: str, some: str, found: tuple[str, ...]) -> str:

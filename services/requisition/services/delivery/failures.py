@@ -1,8 +1,6 @@
-"""What kind of failure it was, and what to do about it: pure functions over exit codes, texts, and the past.
+"""What to do about a kind of failure: retry, give up, or leave a destination alone for a while; pure functions.
 
-The exit code is asked first, and the text only where the code leaves it open, since texts name files and files have any
-name. Sources: rsync(1) EXIT VALUES; rclone's manual, "Exit code", of which 1 and 2 changed their meaning between
-releases and so say nothing; ssh(1): 255 is its own.
+Which kind it was says `diagnosis.py`.
 """
 
 from collections.abc import Callable, Sequence

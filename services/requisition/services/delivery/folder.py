@@ -2,7 +2,7 @@
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Self
@@ -42,11 +42,6 @@ class Folder:
         """All that lies in it now, sorted by path."""
         return tuple(sorted(self._walk(self._fd, b""), key=lambda one: one.path))
 
-    def item(self, path: bytes) -> Item:
-        """What lies at a path now. Raises FileNotFoundError when nothing does."""
-        with self.parent(path) as (parent, name):
-            return _item(path, os.stat(name, dir_fd=parent, follow_symlinks=False))
-
     def head(self, path: bytes, size: int) -> bytes:
         """The first bytes of a file."""
         with self.parent(path) as (parent, name):
@@ -72,17 +67,24 @@ class Folder:
         with os.scandir(fd) as found:
             names = [os.fsencode(one.name) for one in found]
         for name in names:
-            item = _item(prefix + name, os.stat(name, dir_fd=fd, follow_symlinks=False))
-            yield item
-            if item.kind == "dir":
+            one = item(prefix + name, os.stat(name, dir_fd=fd, follow_symlinks=False))
+            yield one
+            if one.kind == "dir":
                 below = os.open(name, _DIRECTORY, dir_fd=fd)
                 try:
-                    yield from self._walk(below, item.path + b"/")
+                    yield from self._walk(below, one.path + b"/")
                 finally:
                     os.close(below)
 
 
-def _item(path: bytes, found: os.stat_result) -> Item:
+def lies_within(path: str, roots: Iterable[str]) -> bool:
+    """Whether a folder really is where its path says, and that is in one of the roots, or one itself."""
+    real = [os.path.realpath(root).rstrip("/") for root in roots]
+    return os.path.realpath(path) == path and any(path == root or path.startswith(root + "/") for root in real)
+
+
+def item(path: bytes, found: os.stat_result) -> Item:
+    """What lies at a path, as the system tells of it."""
     kinds = {stat.S_IFREG: "file", stat.S_IFLNK: "link", stat.S_IFDIR: "dir"}
     kind = kinds.get(stat.S_IFMT(found.st_mode), "other")
     return Item(path, kind, found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)

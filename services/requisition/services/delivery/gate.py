@@ -11,6 +11,7 @@ from itertools import islice
 import msgspec
 
 from requisition.services.delivery import validators
+from requisition.services.delivery.aside import Stopped
 from requisition.services.delivery.config import Destination, Gate
 from requisition.services.delivery.folder import Folder
 from requisition.services.delivery.job import Finding
@@ -32,17 +33,22 @@ def load_validators(say: Callable[[str], None]) -> tuple[tuple[str, Validator], 
             found.append((entry.name, entry.load()))
         except Exception as error:  # noqa: BLE001  (a plug-in may raise anything; it must not pass silently)
             say(f"the validator {entry.name} cannot be loaded: {error!r}")
-            found.append((entry.name, _broken(f"it cannot be loaded: {error!r}")))
+            found.append((entry.name, _broken(entry.name, f"it cannot be loaded: {error!r}")))
     return tuple(found)
 
 
 def inspect(
-    source: str, target: str, destination: Destination, gate: Gate, asked: Sequence[tuple[str, Validator]]
+    source: str,
+    target: str,
+    destination: Destination,
+    gate: Gate,
+    asked: Sequence[tuple[str, Validator]],
+    stopped: Callable[[], bool] = lambda: False,
 ) -> list[Finding]:
     """All that validators hold against a delivery, after the configuration's word. Reads the folder: not for the
-    loop. Raises OSError when it cannot be read."""
+    loop. Raises OSError when it cannot be read, Stopped when `stopped` says so."""
     with Folder(source) as folder:
-        subject = Subject(folder, target, destination, gate)
+        subject = Subject(folder, target, destination, gate, stopped)
         found = [finding for name, validator in asked for finding in _findings(name, validator, subject)]
     return [one for each in found if (one := _weighed(each, gate)) is not None]
 
@@ -55,10 +61,10 @@ def blocking(findings: Iterable[Finding], overridden: Collection[str]) -> list[F
 def _findings(name: str, validator: Validator, subject: Subject) -> list[Finding]:
     try:
         found = list(islice(validator(subject), _TOLD + 1))
-    except OSError:
+    except (OSError, Stopped):
         raise
     except Exception as error:  # noqa: BLE001  (as above)
-        found = list(_broken(f"it failed: {error!r}", name)(subject))
+        found = list(_broken(name, f"it failed: {error!r}")(subject))
     if len(found) > _TOLD:
         last = found[_TOLD]
         worst = Finding(last.rule, any(one.hard for one in found), "", f"and more than {_TOLD} others")
@@ -66,7 +72,7 @@ def _findings(name: str, validator: Validator, subject: Subject) -> list[Finding
     return found
 
 
-def _broken(why: str, name: str = "validator") -> Validator:
+def _broken(name: str, why: str) -> Validator:
     def findings(_: Subject) -> Iterable[Finding]:
         return (Finding(name, hard=True, path="", detail=why),)
 

@@ -60,6 +60,11 @@ class Manifest(Struct, frozen=True, dict=True):
         return sum(one.size for one in self.entries)
 
     @cached_property
+    def largest(self) -> int:
+        """Bytes of the largest file."""
+        return max((one.size for one in self.entries), default=0)
+
+    @cached_property
     def digest(self) -> str:
         """SHA-256 (hex) of the text form."""
         return hashlib.sha256(self.text()).hexdigest()
@@ -73,7 +78,7 @@ class Manifest(Struct, frozen=True, dict=True):
             if one.kind == "file":
                 written = escape(one.path)
                 mark = b"\\" if written != one.path else b""
-                lines.append(mark + one.sha256.encode() + b"  " + written)
+                lines.append(mark + one.sha256.encode() + b"  ./" + written)  # "-" alone would be standard input
             else:
                 lines.append(b"# " + escape(one.path))
             if one.kind == "link":
@@ -116,12 +121,12 @@ def escape(path: bytes) -> bytes:
 
 
 def parse_sum(line: bytes) -> tuple[bytes, str] | None:
-    """Path and digest in a line of sha256sum(1), without its end; None when it is none."""
+    """Path, without a `./` before it, and digest in a line of sha256sum(1); None when it is none."""
     found = _SUM.match(line)
     if not found:
         return None
     path = _unescaped(found[3]) if found[1] else found[3]
-    return None if path is None else (path, found[2].decode())
+    return None if path is None else (path.removeprefix(b"./"), found[2].decode())
 
 
 def _unescaped(written: bytes) -> bytes | None:

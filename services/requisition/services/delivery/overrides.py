@@ -10,7 +10,7 @@ import msgspec
 
 from requisition.schemas.diagnostic import BadInput, Conflicted
 from requisition.services.delivery.job import Job, Override
-from requisition.services.delivery.queue import Queue
+from requisition.services.delivery.queue import RECHECK, Queue
 from requisition.services.delivery.rows import find
 from requisition.services.delivery.states import State
 from requisition.services.delivery.verbs import stop_holder
@@ -37,7 +37,7 @@ def override(queue: Queue, wanted: str, rule: str, who: str, reason: str) -> Ove
         ).lastrowid
         why = f"{rule} overridden: {reason}"
         if job.state is State.BLOCKED and not stop_holder(queue, rows, job, "look", who, why):
-            queue.change(rows, job, State.QUEUED, who, why, attempts=0, **queue.waiting(0))
+            queue.change(rows, job, State.QUEUED, who, why, attempts=0, **queue.waiting(None if job.paused else 0))
         elif job.state is not State.BLOCKED:
             queue.note(rows, job.id, who, job.state, job.state, why)
         return _override(rows.execute("SELECT * FROM overrides WHERE number = ?", (number,)).fetchone())
@@ -67,7 +67,7 @@ def _block(queue: Queue, rows: sqlite3.Connection, job: Job, who: str, why: str)
     if job.state not in _BEFORE_PUBLISHED or job.published:
         queue.note(rows, job.id, who, job.state, job.state, why)
     elif not stop_holder(queue, rows, job, "block", who, why):
-        queue.change(rows, job, State.BLOCKED, who, why, **queue.waiting(None))
+        queue.change(rows, job, State.BLOCKED, who, why, **queue.waiting(None if job.paused else RECHECK))
 
 
 def overrides(queue: Queue, job: str = "") -> list[Override]:

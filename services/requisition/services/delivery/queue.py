@@ -15,14 +15,17 @@ from requisition.schemas.diagnostic import Conflicted, Failure
 from requisition.services.clock import Clock, boot
 from requisition.services.database import Database
 from requisition.services.delivery.job import Event, Finding, Job, Moment, Pass
-from requisition.services.delivery.rows import COLUMNS, find, in_turn, job_of, one, overlapping, working
+from requisition.services.delivery.rows import COLUMNS, LIVE, find, in_turn, job_of, one, overlapping, working
 from requisition.services.delivery.schema import MIGRATIONS
 from requisition.services.delivery.states import ENDED, State, check
 
 LEASE = 30.0
 """Seconds that a job stays with a worker of whom nothing is heard."""
 
-_LIVE = f"state NOT IN ({', '.join(f'{state.value!r}' for state in sorted(ENDED))})"
+RECHECK = 300.0
+"""Seconds after which the gate looks at a blocked job again, for what was resolved."""
+
+_LET_GO = {"lease": "", "owner": "", "stop": ""}
 
 
 class Lost(Failure):
@@ -73,16 +76,14 @@ class Queue(Database):
         when another source is on its way to the target, or the source is just being cleaned."""
         now = self.clock.now()
         with self.transaction() as rows:
-            same = one(rows, f"destination = ? AND target = ? AND {_LIVE}", (destination, target))
+            same = one(rows, f"destination = ? AND target = ? AND {LIVE}", (destination, target))
             if same and same.source != source:
                 raise Conflicted.of(
                     f"{same.source} is already to be at {target}", where=destination, next=f"see job {same.id}"
                 )
             if same:
                 return same, False
-            if busy := next(
-                (near for near in overlapping(rows, source) if near.cleaning and near.state not in ENDED), None
-            ):
+            if busy := next((near for near in overlapping(rows, source) if near.cleaning and near.lease), None):
                 raise Conflicted.of(f"job {busy.id} is deleting files there", where=source, next="try again later")
             number = rows.execute(
                 "INSERT INTO jobs (id, source, destination, target, state, enqueued_at, changed_at, due)"
@@ -140,11 +141,6 @@ class Queue(Database):
             found = rows.execute("SELECT rule, hard, path, detail FROM findings WHERE job = ? ORDER BY rowid", (job,))
             return [Finding(row[0], bool(row[1]), row[2], row[3]) for row in found]
 
-    def version(self) -> int:
-        """Another number whenever another process changed something."""
-        with self.reading() as rows:
-            return int(rows.execute("PRAGMA data_version").fetchone()[0])
-
     # --- what workers do
 
     def claim(self, owner: str, room: Mapping[str, int]) -> Job | None:
@@ -171,8 +167,8 @@ class Queue(Database):
 
     def _lease(self, rows: sqlite3.Connection, job: Job, owner: str, elapsed: float) -> Job:
         state = State.RUNNING if job.state is State.QUEUED else job.state
-        why = f"its worker {job.owner} was not heard of any more" if job.lease else "begun"
-        if state is not job.state or job.lease:
+        why = f"taken up: {job.owner} was not heard of any more" if job.lease else "taken up"
+        if job.lease or job.state in (State.QUEUED, State.RUNNING, State.AWAITING_VERIFY):
             self.note(rows, job.id, owner, job.state, state, why)
         return self._set(
             rows,
@@ -192,9 +188,13 @@ class Queue(Database):
             return self._set(rows, held, due=self.clock.elapsed() + LEASE, sent=sent or held.sent)
 
     def move(self, job: Job, new: State, why: str, **changes: Any) -> Job:
-        """Go on to the next state and keep the lease."""
+        """Go on to the next state, or note something about this one, and keep the lease."""
         with self.transaction() as rows:
-            return self._move(rows, job, new, why, {"due": self.clock.elapsed() + LEASE, **changes})
+            return self.moved(rows, job, new, why, **changes)
+
+    def moved(self, rows: sqlite3.Connection, job: Job, new: State, why: str, **changes: Any) -> Job:
+        """`move`, as part of a transaction."""
+        return self._move(rows, job, new, why, {"due": self.clock.elapsed() + LEASE, **changes})
 
     def leave(self, job: Job, new: State, why: str, wait: float | None = None, **changes: Any) -> Job:
         """Go on to a state and let go of the job. It is taken up again after `wait` seconds; None: when asked to."""
@@ -203,8 +203,7 @@ class Queue(Database):
 
     def left(self, rows: sqlite3.Connection, job: Job, new: State, why: str, wait: float | None, **changes: Any) -> Job:
         """`leave`, as part of a transaction."""
-        let_go = {"lease": "", "owner": "", "stop": "", **self.waiting(wait)}
-        return self._move(rows, job, new, why, {**let_go, **changes})
+        return self._move(rows, job, new, why, {**_LET_GO, **self.waiting(wait), **changes})
 
     def waiting(self, wait: float | None) -> dict[str, Any]:
         """The columns that say when a job is taken up again."""
@@ -213,15 +212,21 @@ class Queue(Database):
         return {"due": self.clock.elapsed() + wait, "next_attempt": self.clock.now() + wait, "wait": wait}
 
     def passed(self, job: Job, new: State, why: str, wait: float | None, strategy: str) -> Job:
-        """The far end was compared and all is there: one more pass, and let go of the job."""
-        when = self.moment()
+        """One more pass, and let go of the job."""
         with self.transaction() as rows:
-            rows.execute(
-                "INSERT INTO passes VALUES (?, ?, ?, ?, ?, ?)",
-                (job.id, when.at, when.elapsed, when.boot, job.manifest, strategy),
+            self.add_pass(rows, job, strategy)
+            good = {"attempts": 0, "mismatches": 0, "error": "", "error_kind": ""}
+            return self.left(
+                rows, job, new, why, wait, **{**good, "passes": job.passes + 1, "verified_at": self.clock.now()}
             )
-            better = {"attempts": 0, "error": "", "error_kind": "", "passes": job.passes + 1, "verified_at": when.at}
-            return self.left(rows, job, new, why, wait, **better)
+
+    def add_pass(self, rows: sqlite3.Connection, job: Job, strategy: str) -> None:
+        """Write down that the far end was compared and all is there."""
+        when = self.moment()
+        rows.execute(
+            "INSERT INTO passes VALUES (?, ?, ?, ?, ?, ?)",
+            (job.id, when.at, when.elapsed, when.boot, job.manifest, strategy),
+        )
 
     def found(self, job: Job, findings: Iterable[Finding]) -> None:
         """Keep what the gate found, instead of what it had found before."""
@@ -254,6 +259,15 @@ class Queue(Database):
             )
             return done.rowcount
 
+    def arm(self) -> int:
+        """Think of every delivered job again: clean-up was turned on, or its settings changed. How many."""
+        with self.transaction() as rows:
+            done = rows.execute(
+                "UPDATE jobs SET due = ? WHERE state IN (?, ?) AND due IS NULL AND NOT paused",
+                (self.clock.elapsed(), State.VERIFIED, State.CLEANUP_ELIGIBLE),
+            )
+            return done.rowcount
+
     # --- one row
 
     def _held(self, rows: sqlite3.Connection, job: Job) -> Job:
@@ -267,14 +281,14 @@ class Queue(Database):
         if held.state is not job.state:
             raise Lost.of(f"job {job.id} is {held.state} meanwhile, not {job.state}")
         self.note(rows, job.id, held.owner, held.state, new, why)
+        if new in ENDED:
+            changes |= {**_LET_GO, **self.waiting(None)}
         return self._set(rows, held, state=new, changed_at=self.clock.now(), **changes)
 
     def change(self, rows: sqlite3.Connection, job: Job, new: State, who: str, why: str, **changes: Any) -> Job:
         """Someone's change of a job on which nobody works; a lease that ended is void."""
         self.note(rows, job.id, who, job.state, new, why)
-        return self._set(
-            rows, job, state=new, changed_at=self.clock.now(), **{"lease": "", "owner": "", "stop": "", **changes}
-        )
+        return self._set(rows, job, state=new, changed_at=self.clock.now(), **{**_LET_GO, **changes})
 
     def note(self, rows: sqlite3.Connection, job: str, who: str, old: str, new: str, why: str) -> None:
         """A line of history; `old` equal to `new` where nothing changed. Raises Conflicted for what may not be."""

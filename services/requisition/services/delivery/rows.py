@@ -9,8 +9,12 @@ import msgspec
 
 from requisition.schemas.diagnostic import BadInput
 from requisition.services.delivery.job import Job
+from requisition.services.delivery.schema import quoted
+from requisition.services.delivery.states import ENDED
 
 COLUMNS = Job.__struct_fields__
+LIVE = f"state NOT IN ({quoted(ENDED)})"
+"""Of a job that has its target for itself."""
 
 
 def job_of(row: sqlite3.Row) -> Job:

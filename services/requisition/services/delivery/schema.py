@@ -3,7 +3,8 @@
 from requisition.services.delivery.states import ENDED, State
 
 
-def _quoted(states: frozenset[State] | type[State]) -> str:
+def quoted(states: frozenset[State] | type[State]) -> str:
+    """States as SQL lists them."""
     return ", ".join(sorted(f"'{state.value}'" for state in states))
 
 
@@ -15,10 +16,11 @@ CREATE TABLE jobs (
   source TEXT NOT NULL,
   destination TEXT NOT NULL,
   target TEXT NOT NULL,
-  state TEXT NOT NULL CHECK (state IN ({_quoted(State)})),
+  state TEXT NOT NULL CHECK (state IN ({quoted(State)})),
   enqueued_at REAL NOT NULL,
   changed_at REAL NOT NULL,
   attempts INTEGER NOT NULL DEFAULT 0,
+  mismatches INTEGER NOT NULL DEFAULT 0,
   error TEXT NOT NULL DEFAULT '',
   error_kind TEXT NOT NULL DEFAULT '',
   due REAL,
@@ -39,7 +41,7 @@ CREATE TABLE jobs (
 ) STRICT;
 CREATE INDEX jobs_due ON jobs (destination, due) WHERE due IS NOT NULL;
 CREATE INDEX jobs_leased ON jobs (destination, due) WHERE lease <> '';
-CREATE UNIQUE INDEX jobs_target ON jobs (destination, target) WHERE state NOT IN ({_quoted(ENDED)});
+CREATE UNIQUE INDEX jobs_target ON jobs (destination, target) WHERE state NOT IN ({quoted(ENDED)});
 CREATE INDEX jobs_source ON jobs (source);
 CREATE INDEX jobs_state ON jobs (state);
 CREATE TABLE history (

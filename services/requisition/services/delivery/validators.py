@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from msgspec import Struct
 
+from requisition.services.delivery.aside import Stopped
 from requisition.services.delivery.config import Destination, Gate
 from requisition.services.delivery.folder import Folder
 from requisition.services.delivery.job import Finding
@@ -38,10 +39,13 @@ class Subject(Struct, frozen=True):
     target: str
     destination: Destination
     gate: Gate
+    stopped: Callable[[], bool]
 
     def texts(self) -> Iterator[tuple[bytes, bytes]]:
-        """Path and content of each file that holds text; of long ones the first MiB."""
+        """Path and content of each file that holds text; of long ones the first MiB. Raises Stopped."""
         for one in self.folder.items:
+            if self.stopped():
+                raise Stopped
             if one.kind == "file" and one.size and b"\0" not in self.folder.head(one.path, _SNIFFED):
                 yield one.path, self.folder.head(one.path, _READ)
 

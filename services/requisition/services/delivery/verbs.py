@@ -8,8 +8,8 @@ import sqlite3
 from requisition.schemas.diagnostic import Conflicted
 from requisition.services.delivery.job import Job
 from requisition.services.delivery.queue import Queue
-from requisition.services.delivery.rows import find
-from requisition.services.delivery.states import ENDED, State
+from requisition.services.delivery.rows import LIVE, find, one
+from requisition.services.delivery.states import ENDED, State, check
 
 
 def cancel(queue: Queue, wanted: str, who: str, why: str) -> Job:
@@ -18,6 +18,7 @@ def cancel(queue: Queue, wanted: str, who: str, why: str) -> Job:
         job = find(rows, wanted)
         if job.state is State.CANCELLED:
             return job
+        check(job.state, State.CANCELLED)
         if stop_holder(queue, rows, job, "cancel", who, why):
             return find(rows, job.id)
         return queue.change(rows, job, State.CANCELLED, who, why, **queue.waiting(None))
@@ -50,8 +51,12 @@ def retry(queue: Queue, wanted: str, who: str, why: str) -> Job:
         _free(queue, job)
         if job.state in (State.VERIFIED, State.CLEANUP_ELIGIBLE, State.CLEANED):
             raise Conflicted.of(f"job {job.id} is {job.state}: there is nothing to try again")
+        if other := one(rows, f"destination = ? AND target = ? AND id <> ? AND {LIVE}", (*_at(job), job.id)):
+            raise Conflicted.of(f"job {other.id} is to be at {job.target} now", where=job.destination)
         new = State.AWAITING_VERIFY if job.state is State.AWAITING_VERIFY else State.QUEUED
-        return queue.change(rows, job, new, who, f"tried again: {why}", attempts=0, paused=False, **queue.waiting(0))
+        return queue.change(
+            rows, job, new, who, f"tried again: {why}", attempts=0, mismatches=0, paused=False, **queue.waiting(0)
+        )
 
 
 def look_again(queue: Queue, wanted: str, who: str, why: str) -> Job:
@@ -61,7 +66,18 @@ def look_again(queue: Queue, wanted: str, who: str, why: str) -> Job:
         _free(queue, job)
         if job.state not in (State.VERIFIED, State.CLEANUP_ELIGIBLE):
             raise Conflicted.of(f"job {job.id} is {job.state}: nothing was delivered that could be compared")
-        return queue.change(rows, job, job.state, who, f"to be compared again: {why}", **queue.waiting(0))
+        again = {"stop": "look", "paused": False, **queue.waiting(0)}
+        return queue.change(rows, job, job.state, who, f"to be compared again: {why}", **again)
+
+
+def consider(queue: Queue, wanted: str, who: str, why: str) -> Job:
+    """Think at once of whether the source may be deleted, and do so if it may; otherwise its history says why not."""
+    with queue.transaction() as rows:
+        job = find(rows, wanted)
+        _free(queue, job)
+        if job.state not in (State.VERIFIED, State.CLEANUP_ELIGIBLE):
+            raise Conflicted.of(f"job {job.id} is {job.state}: its source is not thought of")
+        return queue.change(rows, job, job.state, who, f"clean-up asked for: {why}", paused=False, **queue.waiting(0))
 
 
 def pause_destination(queue: Queue, destination: str, who: str, why: str) -> None:
@@ -89,6 +105,10 @@ def stop_holder(queue: Queue, rows: sqlite3.Connection, job: Job, how: str, who:
     queue.note(rows, job.id, who, job.state, job.state, f"{how}: {why}")
     rows.execute("UPDATE jobs SET stop = ? WHERE id = ?", (how, job.id))
     return True
+
+
+def _at(job: Job) -> tuple[str, str]:
+    return job.destination, job.target
 
 
 def _free(queue: Queue, job: Job) -> None:

@@ -1,0 +1,53 @@
+"""Which packages of a tree are meant: a pattern of paths or names, or a condition over what is known of each.
+
+apps/*                                        what has no blank in it is a pattern
+path startswith "apps/" and ref != "main"     the language of conditions (docs/package.md)
+"""
+
+from collections.abc import Callable
+from fnmatch import fnmatchcase
+
+from requisition.compiler.predicate import compile_predicate
+from requisition.runtime.predicate import PredicateError, holds
+from requisition.schemas.diagnostic import BadInput
+from requisition.tree.member import Member, Tree
+
+_OPTION = "--only"
+
+
+def selected(tree: Tree, asked: str) -> list[Member]:
+    """The members that are meant, at least one. Raises BadInput when it is no condition, or nothing matches."""
+    chosen = list(filter(_test(asked), tree.members))
+    if not chosen:
+        names = ", ".join(member.manifest.name for member in tree.members[:8])
+        raise BadInput.of(f"no package matches {asked!r}", next=f"name a path or a name, such as {names}")
+    return chosen
+
+
+def _test(asked: str) -> Callable[[Member], bool]:
+    if not any(blank in asked for blank in " \t\n"):
+        return lambda member: fnmatchcase(_path(member), asked) or fnmatchcase(member.manifest.name, asked)
+    condition = compile_predicate(asked, _OPTION)
+
+    def test(member: Member) -> bool:
+        try:
+            return holds(condition, _names(member), lambda _: False)
+        except PredicateError as error:
+            raise BadInput.of(f"this condition says nothing of a package: {error}", where=_OPTION) from error
+
+    return test
+
+
+def _names(member: Member) -> dict[str, str]:
+    return {
+        "path": _path(member),
+        "name": member.manifest.name,
+        "version": member.manifest.version,
+        "url": member.url,
+        "ref": member.ref,
+        "commit": member.commit,
+    }
+
+
+def _path(member: Member) -> str:
+    return member.path or "."
