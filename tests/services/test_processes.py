@@ -131,18 +131,52 @@ async def test_what_a_program_leaves_behind_in_its_group_ends_with_it_and_is_not
     await gone(int((tmp_path / "left").read_text()))
 
 
+TIDY = """
+import os, signal, sys
+def tidy(*_):
+    print("tidied", flush=True)
+    sys.exit()
+signal.signal(signal.SIGTERM, tidy)
+open("{}/pid", "w").write(f"{{os.getpid()}}\\n")
+while True:
+    signal.pause()
+"""
+
+
 @story
 async def test_who_is_cancelled_ends_the_program_first_with_time_to_tidy_up(tmp_path):
-    script = (
-        f"trap 'echo tidy > {tmp_path}/tidied; exit 0' TERM; echo $$ > {tmp_path}/pid; while :; do sleep 0.05; done"
-    )
-    running = asyncio.create_task(sh(script))
+    said = []
+    words = [sys.executable, "-c", TIDY.format(tmp_path)]
+    running = asyncio.create_task(processes.run(words, env=ENV, on_out=said.append))
     pid = await told(tmp_path / "pid")
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
     assert not lives(pid)
-    assert (tmp_path / "tidied").read_text() == "tidy\n"
+    assert said == [b"tidied\n"]
+
+
+@story
+async def test_a_second_cancellation_leaves_nothing_behind_either(tmp_path):
+    running = asyncio.create_task(
+        sh(f"trap '' TERM; echo $$ > {tmp_path}/pid; while :; do sleep 1; done", limits=Limits(grace=0.5))
+    )
+    pid = await told(tmp_path / "pid")
+    running.cancel()
+    await asyncio.sleep(0)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert not lives(pid)
+
+
+@story
+async def test_when_who_listens_fails_the_program_ends_and_the_failure_is_told():
+    def hear(_):
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        await sh("echo x; sleep 1000", on_out=hear)
 
 
 @pytest.mark.skipif(not processes._bound_to_us(), reason="needs setpriv")

@@ -142,4 +142,5 @@ class Polling:
 async def sleep(wake: asyncio.Event, seconds: float | None) -> None:
     """Until woken, or so many seconds (None: until woken)."""
     with suppress(TimeoutError):
-        await asyncio.wait_for(wake.wait(), seconds)
+        async with asyncio.timeout(seconds):  # not wait_for: that of 3.11 may lose a cancellation
+            await wake.wait()

@@ -263,7 +263,8 @@ class Supervisor:
     async def _told(self, telling: Awaitable[None]) -> None:
         """A notification that fails, or takes too long, changes nothing: it is counted, and said."""
         try:
-            await asyncio.wait_for(telling, _TELLING)
+            async with asyncio.timeout(_TELLING):
+                await telling
         except Exception as error:  # noqa: BLE001  (whatever it is, the run ended as it did)
             self.counters.untold += 1
             self._say(f"a notification failed: {error!r}")
