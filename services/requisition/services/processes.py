@@ -13,6 +13,7 @@ import signal
 import sys
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
 
 from msgspec import Struct
 
@@ -107,15 +108,16 @@ async def run(
     loop = asyncio.get_running_loop()
     program = _Program({1: on_out, 2: on_err}, loop.time)
     try:
-        transport, _ = await loop.subprocess_exec(
-            lambda: program,
-            *(list(argv) if outlive else [*_bound_to_us(), *argv]),
-            cwd=cwd,
-            env=dict(env),
-            stdin=asyncio.subprocess.PIPE if stdin else asyncio.subprocess.DEVNULL,
-            start_new_session=True,
-            pass_fds=tuple(inherit),
-        )
+        async with _one_by_one():
+            transport, _ = await loop.subprocess_exec(
+                lambda: program,
+                *(list(argv) if outlive else [*_bound_to_us(), *argv]),
+                cwd=cwd,
+                env=dict(env),
+                stdin=asyncio.subprocess.PIPE if stdin else asyncio.subprocess.DEVNULL,
+                start_new_session=True,
+                pass_fds=tuple(inherit),
+            )
     except OSError as error:
         raise Failed.of(
             f"{argv[0]} cannot be started", why=error.strerror or str(error), next="is it installed, and in PATH?"
@@ -134,6 +136,15 @@ async def run(
         raise program.broken
     assert status is not None
     return Ended(status, stopped, bytes(program.kept[1]), bytes(program.kept[2]))
+
+
+_starting: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
+
+
+def _one_by_one() -> asyncio.Lock:
+    """A start stands still until the new program is loaded, milliseconds on a busy machine, and the loop with it: of
+    many starts that are due together, each lets the loop go on before the next."""
+    return _starting.setdefault(asyncio.get_running_loop(), asyncio.Lock())
 
 
 async def _attend(program: _Program, limits: Limits) -> str:

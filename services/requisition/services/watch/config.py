@@ -23,6 +23,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Struct
 
+from requisition.runtime.places import config_dir
 from requisition.schemas import strictyaml
 from requisition.schemas.diagnostic import BadInput, Diagnostic, Refused
 from requisition.schemas.strictyaml import Positions
@@ -96,9 +97,9 @@ class Watch(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True,
 
 
 class Config(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
-    """The file. `jobs`: pipelines, and `polls`: remotes asked, at a time. `listen`: host:port of webhook and metrics,
-    "" for none; `webhook_secret`: path of the file that holds the key of webhooks. Runs and their logs are kept up to
-    `keep_logs`, and for `keep_logs_for`."""
+    """The file. `jobs`: pipelines, and `polls`: remotes asked, at a time. `listen`: host:port of webhooks, and
+    `webhook_secret`: path of the file that holds their key; `metrics`: host:port of metrics and health; "" for none.
+    Runs and their logs are kept up to `keep_logs`, and for `keep_logs_for`."""
 
     version: str
     interval: float = 60
@@ -108,9 +109,15 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True
     socket: str = ""
     listen: str = ""
     webhook_secret: str = ""
+    metrics: str = ""
     keep_logs: int = 1000
     keep_logs_for: float = 30 * 86400
     watches: dict[str, Watch] = {}
+
+
+def default_path() -> str:
+    """Where watch.yaml lies when nothing else is said."""
+    return "/etc/requisition/watch.yaml" if os.geteuid() == 0 else os.path.join(config_dir(), "watch.yaml")
 
 
 def load(path: str) -> Config:
@@ -131,13 +138,18 @@ def parse(text: bytes | str, where: str) -> Config:
     """What a text says. Raises BadInput with every mistake, each with its line."""
     value, positions = strictyaml.load(text, where)
     findings = _mend(value, positions, where)
-    config = strictyaml.typed(value, positions, where, Config)
+    try:
+        config = strictyaml.typed(value, positions, where, Config)
+    except strictyaml.BadYaml as error:
+        raise BadInput([*findings, *error.diagnostics]) from error
     if config.version != VERSION:
         findings.append(_finding(f"version: found {config.version!r}, expected {VERSION!r}", where, positions, ()))
     if len(config.watches) > MAX_WATCHES:
         findings.append(_finding(f"more than {MAX_WATCHES} watches", where, positions, ("watches",)))
     if min(config.jobs, config.polls, config.keep_logs) < 1:
         findings.append(_finding("jobs, polls and keep_logs are at least 1", where, positions, ()))
+    if bool(config.listen) != bool(config.webhook_secret):
+        findings.append(_finding("listen goes with webhook_secret, and this with it", where, positions, ()))
     for name, watch in config.watches.items():
         findings += [_finding(f"{name}: {w}", where, positions, ("watches", name, f)) for f, w in faults(watch)]
     if findings:
