@@ -114,6 +114,32 @@ def test_what_a_watch_in_the_file_says_is_the_file_s_to_change(desk, repo):
     assert "stands in watch.yaml" in desk.plan("remove", "web", code=5)
 
 
+def test_a_changed_file_is_taken_over_when_it_is_said_and_a_broken_one_is_not(desk, repo, tmp_path):
+    first = repo.push(writes("one"))
+    other = Watched(tmp_path, "other")
+    second = other.push(writes("two"))
+    desk.configure("interval: 1h", "watches:", entry(repo))
+    desk.start()
+    desk.good(first)
+    desk.configure("interval: 1h", "watches:", entry(repo), entry(other, interval="soon"))
+    assert "expected a time" in desk.plan("reload", code=4)
+    assert [one["kept"]["watch"]["name"] for one in desk.json("list")] == ["web"]
+    desk.configure("interval: 1h", "watches:", entry(repo), entry(other))
+    assert desk.plan("reload") == "✓ read anew: other\n"
+    desk.good(second, "other")
+    desk.configure("interval: 1h", "watches:", entry(other, root=str(tmp_path / "elsewhere")))
+    desk.daemon.send_signal(signal.SIGHUP)
+    desk.until(lambda: "watch.yaml is read anew: other, web" in desk.said)
+    assert [one["kept"]["watch"]["name"] for one in desk.json("list")] == ["other"]
+    (tmp_path / "elsewhere").mkdir()
+    third = other.push(writes("three"))
+    desk.plan("now")
+    desk.good(third, "other")
+    assert (tmp_path / "elsewhere/site").read_text() == "three"
+    assert repo.site() == "one"
+    assert desk.json("reload") == [{"changed": []}]
+
+
 def test_a_log_is_followed_to_the_end_of_its_run(desk, repo, tmp_path):
     gate = tmp_path / "gate"
     os.mkfifo(gate)
@@ -254,7 +280,7 @@ def test_what_is_added_names_a_repository_and_never_what_to_run(desk):
     for verb in ("exec", "eval", "shell", "__init__", "_newest"):
         with pytest.raises(Answered, match="there is no verb"):
             ask(str(desk.socket), verb, {})
-    for verb in ("list", "show", "pause", "run", "logs", "remove", "stop"):
+    for verb in ("list", "show", "pause", "run", "logs", "remove", "reload", "stop"):
         with pytest.raises(Answered) as caught:
             ask(str(desk.socket), verb, {"name": "x", "extra": 1})
         assert caught.value.exit_code == 4, verb

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import os
+import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from random import Random
@@ -11,10 +12,12 @@ from socket import socket as Socket  # noqa: N812  (`socket` is the path of ours
 
 from aiohttp import web
 
+from requisition.schemas.diagnostic import Failure
 from requisition.services.clock import Clock
 from requisition.services.control import Control
 from requisition.services.watch import metrics, notify
-from requisition.services.watch.requests import verbs
+from requisition.services.watch.config import Config
+from requisition.services.watch.requests import Nothing, Requests, verbs
 from requisition.services.watch.state import State
 from requisition.services.watch.supervisor import Settings, Supervisor
 from requisition.services.watch.webhook import Hooks
@@ -27,26 +30,40 @@ async def serve(
     *,
     socket: str,
     say: Callable[[str], None],
-    stop: asyncio.Event,
+    reread: Callable[[], Config],
     clock: Clock = Clock(),  # noqa: B008  (immutable)
 ) -> None:
-    """Work until `stop` is set, or somebody says so at the socket. Raises Conflicted when a daemon listens already."""
+    """Work until told to end, by TERM, INT or at the socket; HUP, too, has watch.yaml read anew, by `reread`. Raises
+    Conflicted when a daemon listens already."""
     supervisor = Supervisor(state, settings, clock, Random(), say, notify.tell)  # noqa: S311  (spreads polls in time)
+    requests = Requests(supervisor, reread)
     async with AsyncExitStack() as stack:
-        await stack.enter_async_context(Control(socket, verbs(supervisor), say))
+        await stack.enter_async_context(Control(socket, verbs(requests), say))
         for address, routes in _sites(supervisor, settings, clock, say):
             await stack.enter_async_context(_site(address, routes))
             say(f"listening at http://{address}/")
-        work = asyncio.ensure_future(supervisor.run())
-        stopping = asyncio.ensure_future(stop.wait())
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, supervisor.stop)
+        hangups = asyncio.Event()
+        loop.add_signal_handler(signal.SIGHUP, hangups.set)
+        again = asyncio.ensure_future(_reload_each_time(hangups, requests, say))
+        stack.callback(again.cancel)
         say(f"at work; watches in watch.yaml: {len(settings.config.watches)}; socket {socket}")
         gc.freeze()  # what is loaded stays: to look through all of it now and then would take tens of milliseconds
         tell_systemd("READY=1")
-        await asyncio.wait((work, stopping), return_when=asyncio.FIRST_COMPLETED)
+        await supervisor.run()
         tell_systemd("STOPPING=1")
-        supervisor.stop()
-        stopping.cancel()
-        await work
+
+
+async def _reload_each_time(hangups: asyncio.Event, requests: Requests, say: Callable[[str], None]) -> None:
+    while await hangups.wait():
+        hangups.clear()
+        try:
+            changed = await requests.reload(Nothing())
+            say(f"watch.yaml is read anew: {', '.join(changed) or 'nothing changed'}")
+        except Failure as error:
+            say(f"watch.yaml stays as it was read before: {error}")
 
 
 def _sites(

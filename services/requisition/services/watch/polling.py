@@ -54,6 +54,10 @@ class Polling:
         self._asked: dict[str, _Asked] = {}
         self._turns = Turns(config.polls, _PATIENCE)
 
+    def adopt(self, config: Config) -> None:
+        """Ask from now on as often, and as patiently, as this says."""
+        self._config = config
+
     def watch(self, watch: Watch) -> None:
         """Ask the remote of a watch, too: now, and from now on."""
         asked = self._asked.get(watch.url)
