@@ -2,12 +2,16 @@
 and nothing that fails or hangs is in anybody's way."""
 
 import os
+import random
 import socket
 from pathlib import Path
 
 import pytest
 
 from requisition.schemas.diagnostic import BadInput, Conflicted
+from requisition.services.clock import Clock
+from requisition.services.watch.config import Config
+from requisition.services.watch.supervisor import Settings, Supervisor
 from support.stories import story
 from support.watched import Gate, Watched, daemon, package, writes
 
@@ -302,3 +306,14 @@ async def test_a_restart_neither_loses_nor_repeats_a_commit(tmp_path):
         assert [run.hash for run in it.state.runs("web")] == [second, first], "the run that was cut off went on"
         begun = [step.status for step in it.state.steps(it.state.runs("web")[0].id)]
         assert begun == ["done", "cut off", *["done"] * 5]
+
+
+@story
+async def test_two_services_never_work_with_one_state(tmp_path):
+    async with daemon(tmp_path) as it:
+        settings = Settings(
+            config=Config(version="1"), state_dir=str(tmp_path / "state"), folder=str(tmp_path / "state/watch")
+        )
+        other = Supervisor(it.state, settings, Clock(), random.Random(), print)
+        with pytest.raises(Conflicted, match="another service"):
+            await other.run()

@@ -23,7 +23,7 @@ async def alone(path: str, patience: float, say: Callable[[str], None]) -> Async
     try:
         loop = asyncio.get_running_loop()
         begun, told = loop.time(), False
-        while not _taken(fd):
+        while not taken(fd):
             if not told:
                 say("programs of an earlier service still work on it: waiting for them")
                 told = True
@@ -55,7 +55,8 @@ def _has_open(pid: str, path: str) -> bool:
     return False
 
 
-def _taken(fd: int) -> bool:
+def taken(fd: int) -> bool:
+    """Whether the lock could be had now."""
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

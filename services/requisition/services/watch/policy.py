@@ -67,11 +67,12 @@ def observed(ref: Ref, commit: str, now: float) -> Ref:
     return msgspec.structs.replace(ref, queued=commit, attempts=0, next_at=now, reason="")
 
 
-def requested(ref: Ref, now: float) -> Ref:
-    """The row after a person asked for a run: what the remote has, now, whatever happened to it before."""
+def requested(ref: Ref, now: float, *, forced: bool) -> Ref:
+    """The row after a person asked for a run: what the remote has, now, whatever happened to it before; `forced`: even
+    if it was rewritten."""
     if ref.gone or not ref.seen:
         return ref
-    return msgspec.structs.replace(ref, queued=ref.seen, attempts=0, next_at=now, forced=True)
+    return msgspec.structs.replace(ref, queued=ref.seen, attempts=0, next_at=now, forced=forced)
 
 
 def started(ref: Ref) -> Ref:

@@ -41,8 +41,11 @@ _MIGRATIONS = (
       text TEXT NOT NULL) STRICT;
     CREATE INDEX notes_of_watch ON notes (watch, id);
     CREATE VIEW standing AS SELECT id, watch FROM
-      (SELECT id, watch, row_number() OVER (PARTITION BY watch, ref ORDER BY started DESC) AS n FROM runs
-       WHERE status = 'good' AND watch IN (SELECT name FROM watches)) WHERE n <= 2;
+      (SELECT runs.id AS id, runs.watch AS watch, coalesce(gone, 1) AS gone,
+         row_number() OVER (PARTITION BY runs.watch, runs.ref ORDER BY started DESC) AS of_ref,
+         row_number() OVER (PARTITION BY runs.watch ORDER BY started DESC) AS of_watch
+       FROM runs JOIN watches ON name = runs.watch LEFT JOIN refs ON refs.watch = runs.watch AND refs.ref = runs.ref
+       WHERE status = 'good') WHERE of_watch <= 2 OR (of_ref <= 2 AND NOT gone);
     """,
 )
 _NOTES_KEPT = 200
@@ -98,7 +101,7 @@ class State(Database):
             db.execute("UPDATE watches SET paused = '', failures = 0 WHERE name = ?", (name,))
             for ref in refs_of(db, name):
                 if kept.paused and ref.failed and not ref.running and ref.failed == ref.seen:
-                    put(db, "refs", policy.requested(ref, now))
+                    put(db, "refs", policy.requested(ref, now, forced=False))
             _note(db, now, name, "", "resumed")
 
     def watches(self) -> list[Kept]:
@@ -143,7 +146,7 @@ class State(Database):
             rows = [row for row in refs_of(db, name) if ref in ("", row.ref)]
             if ref and not rows:
                 raise BadInput.of(f"{name} has seen no {ref}", next=f"plan watch show {name} tells what it has seen")
-            asked = [after for row in rows if (after := policy.requested(row, now)).queued]
+            asked = [after for row in rows if (after := policy.requested(row, now, forced=True)).queued]
             for after in asked:
                 put(db, "refs", after)
                 _note(db, now, name, after.ref, "a run was asked for")
@@ -262,19 +265,23 @@ class State(Database):
             return kept, rows, runs, self.steps(runs[0].id) if runs else [], self.notes(name)
 
     def good_runs(self, name: str) -> list[str]:
-        """The last two good runs of each ref of a watch: what is on the machine, and what a rollback would bring back;
-        links there may lead into their checkouts."""
+        """The last two good runs of a watch, and of each ref that is still there: what is on the machine, and what a
+        rollback would bring back; links there may lead into their checkouts."""
         with self.reading() as db:
             return [row["id"] for row in db.execute("SELECT id FROM standing WHERE watch = ?", (name,))]
 
     def drop_runs(self, keep: int, before: float) -> list[str]:
-        """Forget runs that ended before a moment, and all but the newest few, never those that stand; the ids of those
-        that are left."""
+        """Forget runs that ended before a moment, and all but the newest few, never those that stand; also deleted refs
+        that no run is left of. The ids of the runs that are left."""
         with self.transaction() as db:
             db.execute(
                 "DELETE FROM runs WHERE status != 'running' AND (ended < ? OR id NOT IN"
                 " (SELECT id FROM runs ORDER BY started DESC LIMIT ?)) AND id NOT IN (SELECT id FROM standing)",
                 (before, keep),
+            )
+            db.execute(
+                "DELETE FROM refs WHERE gone AND running = ''"
+                " AND NOT EXISTS (SELECT 1 FROM runs WHERE runs.watch = refs.watch AND runs.ref = refs.ref)"
             )
             return [row["id"] for row in db.execute("SELECT id FROM runs")]
 

@@ -9,8 +9,9 @@ import asyncio
 import os
 import shutil
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from random import Random
@@ -21,7 +22,7 @@ from msgspec import Struct
 from requisition.schemas.diagnostic import BadInput, Conflicted, Diagnostic
 from requisition.services.clock import Clock
 from requisition.services.watch import refs
-from requisition.services.watch.alone import alone
+from requisition.services.watch.alone import alone, taken
 from requisition.services.watch.config import Config, Watch, faults
 from requisition.services.watch.pipeline import GRACE, Ledger, Pipeline
 from requisition.services.watch.policy import Ending, Ref
@@ -33,7 +34,7 @@ from requisition.services.watch.steps import Place
 from requisition.services.watch.turns import Turns
 from requisition.stdlib.action import ActionError
 
-_PATIENCE = 30.0
+_PATIENCE = 15.0
 _TROUBLE = 60.0
 _TIDY = 3600.0
 _TELLING = 60.0
@@ -94,7 +95,11 @@ class Supervisor:
         self._polling = Polling(settings.config, clock, random, self.counters, say, self._observe)
 
     async def run(self) -> None:
-        """Work until `stop`; what was cut off before goes on."""
+        """Work until `stop`; what was cut off before goes on. Raises Conflicted when another works here already."""
+        with _only_one(self._settings.folder):
+            await self._run()
+
+    async def _run(self) -> None:
         for name in ("locks", "watches"):
             os.makedirs(f"{self._settings.folder}/{name}", mode=0o700, exist_ok=True)
         declared = list(self._settings.config.watches.values())
@@ -308,6 +313,18 @@ class Supervisor:
     async def _do(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Work at the database, in its thread, in the order asked."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, partial(work, *args, **kwargs))
+
+
+@contextmanager
+def _only_one(folder: str) -> Iterator[None]:
+    """Hold the folder for a block: whoever else holds something in it is a program of a service that was killed."""
+    fd = os.open(f"{folder}/lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        if not taken(fd):
+            raise Conflicted.of("another service watches with this state already", where=folder, next="stop it first")
+        yield
+    finally:
+        os.close(fd)
 
 
 async def _end(tasks: Iterable[asyncio.Task[None] | None]) -> None:
