@@ -38,10 +38,10 @@ def entry(repo, **fields):
     return f"  {repo.name}: {json.dumps(given)}"
 
 
-def http_get(address, path):
+def http_get(address, path, **headers):
     connection = http.client.HTTPConnection(address, timeout=30)
     with closing(connection):
-        connection.request("GET", path)
+        connection.request("GET", path, headers=headers)
         answer = connection.getresponse()
         return answer.status, answer.read().decode()
 
@@ -197,6 +197,7 @@ def test_metrics_and_health_are_there_when_they_are_asked_for(desk, repo):
     desk.good(first)
     desk.until(lambda: 'requisition_watch_runs_total{status="good"} 1\n' in http_get(address, "/metrics")[1])
     assert json.loads(http_get(address, "/health")[1])["status"] == "ok"
+    assert http_get(address, "/health", Host="evil.example")[0] == 403
 
 
 def test_a_failure_is_told_and_one_who_does_not_listen_changes_nothing(desk, repo):
@@ -300,10 +301,11 @@ def test_a_daemon_that_is_told_to_ends_well_and_tells_systemd(desk, tmp_path, nu
         systemd.bind(str(tmp_path / "notify"))
         systemd.settimeout(60)
         desk.configure("interval: 1h")
-        desk.start(NOTIFY_SOCKET=str(tmp_path / "notify"))
+        desk.start(NOTIFY_SOCKET=str(tmp_path / "notify"), WATCHDOG_USEC="30000")
         assert systemd.recv(100) == b"READY=1"
+        assert [systemd.recv(100) for _ in range(3)] == [b"WATCHDOG=1"] * 3
         assert desk.end(number) == 0
-        assert systemd.recv(100) == b"STOPPING=1"
+        assert b"STOPPING=1" in iter(lambda: systemd.recv(100), b"")
     assert not desk.socket.exists()
 
 

@@ -21,7 +21,7 @@ from requisition.services.watch.requests import Nothing, Requests, verbs
 from requisition.services.watch.state import State
 from requisition.services.watch.supervisor import Settings, Supervisor
 from requisition.services.watch.webhook import Hooks
-from requisition.services.web import application, listen
+from requisition.services.web import LOOPBACK, application, is_loopback, listen
 
 
 async def serve(
@@ -39,8 +39,8 @@ async def serve(
     requests = Requests(supervisor, reread)
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(Control(socket, verbs(requests), say))
-        for address, routes in _sites(supervisor, settings, clock, say):
-            await stack.enter_async_context(_site(address, routes))
+        for address, site in _sites(supervisor, settings.config, clock, say).items():
+            await stack.enter_async_context(_served(address, site))
             say(f"listening at http://{address}/")
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -49,6 +49,8 @@ async def serve(
         loop.add_signal_handler(signal.SIGHUP, hangups.set)
         again = asyncio.ensure_future(_reload_each_time(hangups, requests, say))
         stack.callback(again.cancel)
+        if patience := _patience_of_systemd():
+            stack.callback(asyncio.ensure_future(_show_life(patience / 3)).cancel)
         say(f"at work; watches in watch.yaml: {len(settings.config.watches)}; socket {socket}")
         gc.freeze()  # what is loaded stays: to look through all of it now and then would take tens of milliseconds
         tell_systemd("READY=1")
@@ -67,25 +69,40 @@ async def _reload_each_time(hangups: asyncio.Event, requests: Requests, say: Cal
 
 
 def _sites(
-    supervisor: Supervisor, settings: Settings, clock: Clock, say: Callable[[str], None]
-) -> list[tuple[str, list[web.RouteDef]]]:
-    """What is served where: webhooks and metrics, at one address when both are asked for at the same."""
-    config, sites = settings.config, dict[str, list[web.RouteDef]]()
+    supervisor: Supervisor, config: Config, clock: Clock, say: Callable[[str], None]
+) -> dict[str, web.Application]:
+    """What is served where: webhooks and metrics, at one address when both are asked for at the same. Webhooks come
+    through a proxy that has names of its own; metrics of this machine only are asked for by its own names."""
+    routes: dict[str, list[web.RouteDef]] = {}
     hooks = Hooks(supervisor, config.webhook_secret, clock, say) if config.listen else None
     if hooks:
-        sites.setdefault(config.listen, []).extend(hooks.routes())
+        routes.setdefault(config.listen, []).extend(hooks.routes())
     if config.metrics:
-        sites.setdefault(config.metrics, []).extend(metrics.routes(supervisor, hooks))
-    return list(sites.items())
+        routes.setdefault(config.metrics, []).extend(metrics.routes(supervisor, hooks))
+    private = {address for address in routes if address != config.listen and is_loopback(address)}
+    return {at: application(found, hosts=LOOPBACK if at in private else ()) for at, found in routes.items()}
 
 
 @asynccontextmanager
-async def _site(address: str, routes: list[web.RouteDef]) -> AsyncIterator[None]:
-    runner = await listen(application(routes), address)
+async def _served(address: str, site: web.Application) -> AsyncIterator[None]:
+    runner = await listen(site, address)
     try:
         yield
     finally:
         await runner.cleanup()
+
+
+async def _show_life(seconds: float) -> None:
+    """Tell systemd now and then that the loop goes round, so that it starts a daemon anew whose loop does not."""
+    while True:
+        tell_systemd("WATCHDOG=1")
+        await asyncio.sleep(seconds)
+
+
+def _patience_of_systemd() -> float:
+    """Seconds after which systemd takes this process for dead (sd_watchdog_enabled(3)), 0 for never."""
+    asked, whom = os.environ.get("WATCHDOG_USEC", ""), os.environ.get("WATCHDOG_PID", str(os.getpid()))
+    return int(asked) / 1e6 if asked.isdigit() and whom == str(os.getpid()) else 0
 
 
 def tell_systemd(message: str) -> None:
