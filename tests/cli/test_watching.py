@@ -288,10 +288,14 @@ def test_what_is_added_names_a_repository_and_never_what_to_run(desk):
     assert ask(str(desk.socket), "list", {}) == []
 
 
-def test_a_second_daemon_is_refused_and_the_first_goes_on(desk, repo):
+def test_a_second_daemon_is_refused_and_the_first_goes_on(desk, repo, tmp_path):
     desk.configure("interval: 1h", "watches:", entry(repo))
     desk.start()
     assert "the service is already running" in desk.plan("run", code=5)
+    assert "the service is already running" in desk.plan("run", "--state", tmp_path / "other", code=5)
+    elsewhere = tmp_path / "elsewhere.sock"
+    assert "watches with this state already" in desk.plan("run", "--socket", elsewhere, code=5)
+    assert not elsewhere.exists()
     assert len(desk.json("list")) == 1
 
 

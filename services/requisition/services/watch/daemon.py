@@ -34,11 +34,12 @@ async def serve(
     clock: Clock = Clock(),  # noqa: B008  (immutable)
 ) -> None:
     """Work until told to end, by TERM, INT or at the socket; HUP, too, has watch.yaml read anew, by `reread`. Raises
-    Conflicted when a daemon listens already."""
+    Conflicted when a daemon listens or works already."""
     supervisor = Supervisor(state, settings, clock, Random(), say, notify.tell)  # noqa: S311  (spreads polls in time)
     requests = Requests(supervisor, reread)
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(Control(socket, verbs(requests), say))
+        work = await stack.enter_async_context(_begun(supervisor))
         for address, site in _sites(supervisor, settings.config, clock, say).items():
             await stack.enter_async_context(_served(address, site))
             say(f"listening at http://{address}/")
@@ -54,8 +55,24 @@ async def serve(
         say(f"at work; watches in watch.yaml: {len(settings.config.watches)}; socket {socket}")
         gc.freeze()  # what is loaded stays: to look through all of it now and then would take tens of milliseconds
         tell_systemd("READY=1")
-        await supervisor.run()
+        await asyncio.wait((work,))
         tell_systemd("STOPPING=1")
+
+
+@asynccontextmanager
+async def _begun(supervisor: Supervisor) -> AsyncIterator[asyncio.Task[None]]:
+    """The supervisor at work, from when it knows its watches; on leaving, what it began is ended first."""
+    work = asyncio.ensure_future(supervisor.run())
+    begun = asyncio.ensure_future(supervisor.started.wait())
+    await asyncio.wait((work, begun), return_when=asyncio.FIRST_COMPLETED)
+    begun.cancel()
+    if work.done():
+        work.result()
+    try:
+        yield work
+    finally:
+        supervisor.stop()
+        await work
 
 
 async def _reload_each_time(hangups: asyncio.Event, requests: Requests, say: Callable[[str], None]) -> None:

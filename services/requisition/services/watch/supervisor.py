@@ -105,7 +105,8 @@ class Supervisor:
         declared = list(self._settings.config.watches.values())
         await self._do(self._state.declare, declared, self._clock.now())
         for kept in await self._do(self._state.watches):
-            self._begin(kept.watch)
+            if kept.watch.name not in self._served:  # it was added meanwhile
+                self._begin(kept.watch)
         self.started.set()
         tidying = asyncio.create_task(self._tidy_now_and_then())
         try:
