@@ -106,7 +106,8 @@ class Supervisor:
         declared = list(self._settings.config.watches.values())
         await self._do(self._state.declare, declared, self._clock.now())
         for kept in await self._do(self._state.watches):
-            self._begin(kept.watch)
+            if kept.watch.name not in self._served:  # it was added meanwhile
+                self._begin(kept.watch)
         self.started.set()
         tidying = asyncio.create_task(self._tidy_now_and_then())
         try:
@@ -135,13 +136,33 @@ class Supervisor:
         """End what runs of it, and forget it. Raises BadInput, and Conflicted when watch.yaml has it."""
         kept = await self._do(self._state.watch, name)
         if kept.origin == "file":
-            raise Conflicted.of(f"{name} stands in watch.yaml", next="remove it there, and restart the service")
-        served = self._served.pop(name, None)
-        self._polling.unwatch(kept.watch)
-        if served is not None:
-            await _end([served.task])
+            raise Conflicted.of(f"{name} stands in watch.yaml", next="remove it there, then plan watch reload")
+        await self._leave(name)
         await self._do(self._state.remove, name, self._clock.now())
         await asyncio.to_thread(shutil.rmtree, self._folder(name), ignore_errors=True)
+
+    async def declare(self, config: Config) -> list[str]:
+        """Take over the watches, interval and poll_timeout of a watch.yaml that was changed; which watches are new,
+        others, or gone. A pipeline of one that changed is cut off, and begins again."""
+        wanted = config.watches
+        known = {kept.watch.name: kept for kept in await self._do(self._state.watches)}
+        gone = [name for name, kept in known.items() if kept.origin == "file" and name not in wanted]
+        changed = [name for name, watch in wanted.items() if name not in known or known[name].watch != watch]
+        for name in (*gone, *changed):
+            await self._leave(name)
+        await self._do(self._state.declare, list(wanted.values()), self._clock.now())
+        for name in gone:
+            await asyncio.to_thread(shutil.rmtree, self._folder(name), ignore_errors=True)
+        self._polling.adopt(config)
+        for name in changed:
+            self._begin(wanted[name])
+        return sorted((*gone, *changed))
+
+    async def _leave(self, name: str) -> None:
+        """Do nothing more for a watch; what runs of it is ended."""
+        if (served := self._served.pop(name, None)) is not None:
+            self._polling.unwatch(served.watch)
+            await _end([served.task])
 
     async def pause(self, name: str, why: str) -> None:
         """Begin nothing more of it; what runs goes on to its end. Raises BadInput."""
@@ -271,7 +292,8 @@ class Supervisor:
     async def _told(self, telling: Awaitable[None]) -> None:
         """A notification that fails, or takes too long, changes nothing: it is counted, and said."""
         try:
-            await asyncio.wait_for(telling, _TELLING)
+            async with asyncio.timeout(_TELLING):
+                await telling
         except Exception as error:  # noqa: BLE001  (whatever it is, the run ended as it did)
             self.counters.untold += 1
             self._say(f"a notification failed: {error!r}")
