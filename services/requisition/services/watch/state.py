@@ -5,7 +5,7 @@ daemon that is killed at any point finds out where it was.
 """
 
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from random import Random
 from typing import Literal
 
@@ -121,20 +121,20 @@ class State(Database):
         with self.reading() as db:
             return refs_of(db, name)
 
-    def observe(self, name: str, found: dict[str, str], now: float) -> list[str]:
+    def observe(self, name: str, found: Mapping[str, str], now: float) -> list[str]:
         """What a remote was found to have of the refs that a watch wants; what is new, in words. Writes nothing when
         nothing is."""
         with self.reading() as db:
-            if not _changes(refs_of(db, name), name, found, now):
+            if not policy.changes(name, refs_of(db, name), found, now):
                 return []
         with self.transaction() as db:
             if _find(db, name) is None:
                 return []  # removed meanwhile
             told = []
-            for before, after in _changes(refs_of(db, name), name, found, now):
+            for before, after in policy.changes(name, refs_of(db, name), found, now):
                 put(db, "refs", after)
-                told.append(f"{after.ref} {_news(before, after)}")
-                _note(db, now, name, after.ref, _news(before, after))
+                told.append(f"{after.ref} {policy.news(before, after)}")
+                _note(db, now, name, after.ref, policy.news(before, after))
             return told
 
     def request(self, name: str, ref: str, now: float) -> list[str]:
@@ -331,21 +331,3 @@ def _note(db: sqlite3.Connection, at: float, watch: str, ref: str, text: str) ->
         " LIMIT 1 OFFSET ?)",
         (watch, watch, _NOTES_KEPT),
     )
-
-
-def _changes(rows: Iterable[Ref], watch: str, found: Mapping[str, str], now: float) -> list[tuple[Ref, Ref]]:
-    """Rows that what a remote has makes others, before and after."""
-    known = {row.ref: row for row in rows}
-    pairs = [(row, policy.observed(row, found.get(row.ref, ""), now)) for row in known.values()]
-    new = [Ref(watch=watch, ref=ref) for ref in sorted(found.keys() - known.keys())]
-    pairs += [(row, policy.observed(row, found[row.ref], now)) for row in new]
-    return [(before, after) for before, after in pairs if before != after]
-
-
-def _news(before: Ref, after: Ref) -> str:
-    """What happened to a ref, in words."""
-    if after.gone:
-        return "was deleted"
-    if not before.seen or before.gone:
-        return f"was created at {after.seen[:12]}"
-    return f"moved from {before.seen[:12]} to {after.seen[:12]}"

@@ -9,9 +9,8 @@ import asyncio
 import os
 import shutil
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from random import Random
@@ -22,7 +21,7 @@ from msgspec import Struct
 from requisition.schemas.diagnostic import BadInput, Conflicted, Diagnostic
 from requisition.services.clock import Clock
 from requisition.services.watch import refs
-from requisition.services.watch.alone import alone, taken
+from requisition.services.watch.alone import alone, only_one
 from requisition.services.watch.config import Config, Watch, faults
 from requisition.services.watch.pipeline import GRACE, Ledger, Pipeline
 from requisition.services.watch.policy import Ending, Ref
@@ -30,7 +29,7 @@ from requisition.services.watch.polling import Polling, sleep
 from requisition.services.watch.records import Counters, Kept, Listed, Run, Shown
 from requisition.services.watch.runlogs import RunLog, RunLogs
 from requisition.services.watch.state import State
-from requisition.services.watch.steps import Place
+from requisition.services.watch.steps import Place, sweep
 from requisition.services.watch.turns import Turns
 from requisition.stdlib.action import ActionError
 
@@ -86,7 +85,9 @@ class Supervisor:
         self._random = random
         self._say = say
         self._tell = tell
+        self._shown = State(state.path)  # a connection of its own: who only looks never waits for a disk that writes
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="state")
+        self._looking = ThreadPoolExecutor(1, thread_name_prefix="look")
         self._logs = RunLogs(f"{settings.folder}/runs")
         self._served: dict[str, _Served] = {}
         self._telling: set[asyncio.Task[None]] = set()
@@ -96,7 +97,7 @@ class Supervisor:
 
     async def run(self) -> None:
         """Work until `stop`; what was cut off before goes on. Raises Conflicted when another works here already."""
-        with _only_one(self._settings.folder):
+        with only_one(self._settings.folder):
             await self._run()
 
     async def _run(self) -> None:
@@ -117,6 +118,8 @@ class Supervisor:
             await _end([*self._telling, tidying])
             self._served.clear()
             self._thread.shutdown(wait=True)
+            self._looking.shutdown(wait=True)
+            self._shown.close()
 
     def stop(self) -> None:
         """End soon: `run` returns when all that was started has ended. What is cut off goes on at the next start."""
@@ -183,7 +186,7 @@ class Supervisor:
 
     async def list(self) -> list[Listed]:
         """All watches, by name."""
-        kept, rows = await self._do(lambda: (self._state.watches(), self._state.refs()))
+        kept, rows = await self._look(lambda: (self._shown.watches(), self._shown.refs()))
         by_watch: dict[str, list[Ref]] = {}
         for row in rows:
             by_watch.setdefault(row.watch, []).append(row)
@@ -191,12 +194,12 @@ class Supervisor:
 
     async def show(self, name: str) -> Shown:
         """One watch. Raises BadInput."""
-        kept, rows, runs, steps, notes = await self._do(self._state.all_about, name)
+        kept, rows, runs, steps, notes = await self._look(self._shown.all_about, name)
         return Shown(listed=self._listed(kept, rows), runs=tuple(runs), steps=tuple(steps), notes=tuple(notes))
 
     async def follow(self, run: str, *, on: bool = True) -> AsyncIterator[str]:
         """Lines of the log of a run, and with `on` those to come until it has ended. Raises BadInput."""
-        await self._do(self._state.run, run)
+        await self._look(self._shown.run, run)
         async for line in self._logs.follow(run, on=on):
             yield line
 
@@ -266,7 +269,7 @@ class Supervisor:
             self._telling.add(task)
             task.add_done_callback(self._telling.discard)
         kept = await self._do(self._state.good_runs, watch.name)
-        await asyncio.to_thread(_sweep, self._folder(watch.name), frozenset(kept))
+        await asyncio.to_thread(sweep, self._folder(watch.name), kept)
 
     async def _piped(self, watch: Watch, run: Run, lock: int, log: RunLog) -> tuple[Ending, str]:
         place = Place(
@@ -315,17 +318,9 @@ class Supervisor:
         """Work at the database, in its thread, in the order asked."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, partial(work, *args, **kwargs))
 
-
-@contextmanager
-def _only_one(folder: str) -> Iterator[None]:
-    """Hold the folder for a block: whoever else holds something in it is a program of a service that was killed."""
-    fd = os.open(f"{folder}/lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    try:
-        if not taken(fd):
-            raise Conflicted.of("another service watches with this state already", where=folder, next="stop it first")
-        yield
-    finally:
-        os.close(fd)
+    async def _look(self, look: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Look at what is written down."""
+        return await asyncio.get_running_loop().run_in_executor(self._looking, partial(look, *args, **kwargs))
 
 
 async def _end(tasks: Iterable[asyncio.Task[None] | None]) -> None:
@@ -334,12 +329,3 @@ async def _end(tasks: Iterable[asyncio.Task[None] | None]) -> None:
     for task in begun:
         task.cancel()
     await asyncio.gather(*begun, return_exceptions=True)
-
-
-def _sweep(folder: str, kept: frozenset[str]) -> None:
-    """Remove checkouts and orders of runs that do not stand any more."""
-    for inner, ending in (("trees", ""), ("orders", ".plan")):
-        for name in os.listdir(f"{folder}/{inner}"):
-            if name.removesuffix(ending) not in kept:
-                path = f"{folder}/{inner}/{name}"
-                shutil.rmtree(path, ignore_errors=True) if inner == "trees" else os.unlink(path)
