@@ -157,12 +157,14 @@ async def _attend(program: _Program, limits: Limits) -> str:
         when, why = min(ends, default=(None, ""))
         if when is not None and loop.time() >= when:
             return why
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(program.changed.wait(), None if when is None else when - loop.time())
+        with contextlib.suppress(TimeoutError):  # not wait_for: that of 3.11 may lose a cancellation
+            async with asyncio.timeout_at(when):
+                await program.changed.wait()
     if program.exited.is_set():
         # What it started may hold the pipes: what is in them is read, their end is not waited for.
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(program.silent.wait(), limits.grace)
+            async with asyncio.timeout(limits.grace):
+                await program.silent.wait()
     return ""
 
 

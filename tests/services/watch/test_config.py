@@ -1,10 +1,15 @@
 """watch.yaml: every mistake is told with its line, durations are words, and secrets stand there by reference only."""
 
+import json
+from importlib.resources import files
+
+import jsonschema
 import msgspec
 import pytest
 
+from requisition.schemas import strictyaml
 from requisition.schemas.diagnostic import BadInput, Refused
-from requisition.services.watch import config
+from requisition.services.watch import config, schema
 
 GOOD = """\
 version: "1"
@@ -100,6 +105,15 @@ def test_the_socket_takes_the_same_fields_and_refuses_the_same_mistakes():
         config.watch_of("web", {"url": "/srv/web.git", "interval": 5})
     with pytest.raises(BadInput, match="is no name"):
         config.watch_of("../web", {"url": "/srv/web.git"})
+
+
+def test_the_schema_did_not_drift_and_accepts_what_is_accepted():
+    assert files("requisition.services.watch").joinpath("json/watch.schema.json").read_bytes() == schema.schema()
+    jsonschema.validate(strictyaml.load(GOOD, "watch.yaml")[0], json.loads(schema.schema()))
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(
+            {"version": "1", "watches": {"a": {"url": "/r", "interval": 30}}}, json.loads(schema.schema())
+        )
 
 
 def test_a_file_that_others_may_write_is_refused(tmp_path):

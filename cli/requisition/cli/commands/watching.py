@@ -1,7 +1,6 @@
 """`plan watch`: the daemon that keeps this machine at the newest commits that may be trusted, and its clients."""
 
 import os
-import signal
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -56,6 +55,7 @@ def _place(socket: str | None, config: "Config | None" = None) -> str:
 def run(output: Output, /, config: str | None, socket: str | None) -> None:
     """Watch until stopped, in the foreground."""
     import asyncio
+    from functools import partial
 
     from requisition.services.voice import Voice
     from requisition.services.watch.daemon import serve
@@ -65,17 +65,11 @@ def run(output: Output, /, config: str | None, socket: str | None) -> None:
     found = _configured(config)
     folder = os.path.join(output.state_dir, "watch")
     settings = Settings(config=found, state_dir=output.state_dir, folder=folder)
-
-    async def work() -> None:
-        stop, loop = asyncio.Event(), asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, stop.set)
-        await serve(state, settings, socket=_place(socket, found), say=say, stop=stop)
-
     state = State(os.path.join(folder, "state.db"))
     try:
         with Voice(lambda line: _log(output, line)) as say:
-            asyncio.run(work())
+            place, reread = _place(socket, found), partial(_configured, config)
+            asyncio.run(serve(state, settings, socket=place, say=say, reread=reread))
     finally:
         state.close()
 
@@ -344,6 +338,15 @@ def remove(output: Output, /, name: str, socket: str | None) -> None:
     """Forget a watch. What it installed stays: plan rollback takes it back."""
     _ask(socket, "remove", type(None), name=name)
     _done(output, {"removed": name}, f"{name} is watched no more")
+
+
+@watch.command()
+@_socket_option
+@click.pass_obj
+def reload(output: Output, /, socket: str | None) -> None:
+    """Have the daemon read its watch.yaml anew. A mistake in it leaves everything as it was."""
+    changed = _ask(socket, "reload", list[str])
+    _done(output, {"changed": changed}, f"read anew: {', '.join(changed) or 'nothing changed'}")
 
 
 @watch.command()

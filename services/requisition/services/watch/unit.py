@@ -63,7 +63,8 @@ def _lines(service: Service) -> Iterator[str]:
     yield from ("[Unit]", "Description=Keeps this machine at the newest commits that may be trusted (plan watch)")
     yield from () if service.user else ("Wants=network-online.target", "After=network-online.target")
     yield from ("", "[Service]", "Type=notify", f"ExecStart={' '.join(map(quoted, service.command))}")
-    yield from ("Restart=on-failure", "RestartSec=5", "KillMode=mixed", "TimeoutStopSec=180")
+    yield "ExecReload=kill -HUP $MAINPID"
+    yield from ("Restart=on-failure", "RestartSec=5", "KillMode=mixed", "TimeoutStopSec=180", "WatchdogSec=60")
     yield from ("RuntimeDirectory=requisition", "RuntimeDirectoryMode=0700", "RuntimeDirectoryPreserve=yes")
     yield from _ALWAYS
     if service.user:
