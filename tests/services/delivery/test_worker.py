@@ -242,6 +242,20 @@ def test_who_wants_it_stopped_has_it_stopped(tmp_path, how):
         assert at.state(job) == "verified"
 
 
+def test_what_was_pushed_of_a_job_that_is_cancelled_later_is_discarded_once_that_can_be(tmp_path):
+    with rig(tmp_path) as at:
+        job = at.enqueue()
+        at.fault.after["stage"] = once(failing("network"))
+        at.work()
+        assert (at.far / ".incoming" / job.id).exists()
+        verbs.cancel(at.queue, job.id, "bob", "not wanted")
+        assert at.state(job) == "cancelled"
+        at.work()
+        assert not (at.far / ".incoming" / job.id).exists()
+        assert at.state(job) == "cancelled"
+        assert at.queue.job(job.id).due is None
+
+
 def test_a_worker_that_is_stopped_leaves_its_jobs_to_be_gone_on_with(tmp_path):
     with rig(tmp_path) as at:
         job = at.enqueue()

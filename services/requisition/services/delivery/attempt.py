@@ -5,6 +5,7 @@
     verified           compare once more         → verified, cleanup_eligible
     cleanup_eligible   every interlock, delete   → cleaned
     blocked            gate                      → queued
+    cancelled          discard what was pushed
 
 Each step can be done again from its beginning: whoever is killed between two of them, or in the middle of one, is
 followed by someone who does it again.
@@ -100,6 +101,9 @@ class Attempt:
                 await self._look_again()
             case State.CLEANUP_ELIGIBLE:
                 await (self._look_again() if self.job.stop == "look" else self._clean())
+            case State.CANCELLED:
+                await self._transport.discard(self.job.id)
+                await self.held.leave(State.CANCELLED, "what was pushed of it is discarded", None)
             case State.BLOCKED:
                 await self._inspect()
                 await self.held.leave(State.QUEUED, "what the gate found was resolved", 0.0)

@@ -82,6 +82,8 @@ class Held:
             new, wait = state, decision.after or max(delays, default=SEEN_AGAIN)
         elif state is State.BLOCKED:
             new, wait = state, RECHECK
+        elif state is State.CANCELLED:
+            new, wait = state, None
         elif decision.do == "fail":
             new, wait = State.FAILED, None
         elif state is State.AWAITING_VERIFY and failure.kind != "hash_mismatch":

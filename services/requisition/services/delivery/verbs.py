@@ -21,7 +21,8 @@ def cancel(queue: Queue, wanted: str, who: str, why: str) -> Job:
         check(job.state, State.CANCELLED)
         if stop_holder(queue, rows, job, "cancel", who, why):
             return find(rows, job.id)
-        return queue.change(rows, job, State.CANCELLED, who, why, **queue.waiting(None))
+        pushed = job.manifest and not job.published  # a worker may have something to discard
+        return queue.change(rows, job, State.CANCELLED, who, why, **queue.waiting(0 if pushed else None))
 
 
 def pause(queue: Queue, wanted: str, who: str, why: str) -> Job:
