@@ -6,10 +6,12 @@ import msgspec
 
 from requisition.services.delivery.cleanup import Interlock
 from requisition.services.delivery.job import Event, Finding, Job, Override
+from requisition.services.delivery.metrics import families
 from requisition.services.delivery.overview import Detail, Overview, Place, Shown
-from requisition.services.delivery.page import REFRESH, detail_page, metrics, overview_page, style
+from requisition.services.delivery.page import REFRESH, detail_page, overview_page, style
 from requisition.services.delivery.states import State
 from requisition.services.delivery.transport import Progress
+from requisition.services.exposition import exposition
 
 NOW = 1_800_000_000.0
 NASTY = "/srv/<script>alert(1)</script>\"' onload=x\n\udcff&amp;"
@@ -111,7 +113,8 @@ def test_a_job_has_a_page_with_its_history_and_overrides() -> None:
 def test_what_prometheus_reads_has_every_state_of_every_destination() -> None:
     odd = 'n"a\\s\n'
     sending = Shown(job(State.RUNNING), progress=Progress(1, 2, 1000.0))
-    text = metrics(Overview(NOW, (place(sending, name=odd, paused="x", delivered=7, oldest=60.0),)))
+    shown = Overview(NOW, (place(sending, name=odd, paused="x", delivered=7, oldest=60.0),))
+    text = exposition(families(shown))
     lines = [line for line in text.splitlines() if not line.startswith("#")]
     label = 'destination="n\\"a\\\\s\\n"'
     assert f'requisition_delivery_jobs{{{label},state="running"}} 1' in lines

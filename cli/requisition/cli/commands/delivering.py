@@ -1,7 +1,7 @@
 """`plan delivery`: ship folders to storage, and see what became of them. What works on the queue: `shipping.py`."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,7 @@ from requisition.cli.drawing import counted, duration
 from requisition.cli.output import Output, to_dict
 
 if TYPE_CHECKING:
+    from requisition.services.delivery.cleanup import Interlock
     from requisition.services.delivery.config import Delivery
     from requisition.services.delivery.job import Job
     from requisition.services.delivery.overview import Detail, Place, Shown
@@ -121,7 +122,7 @@ def _draw_place(output: Output, place: "Place", now: float) -> None:
     output.result(f"  {', '.join(counts) or 'no job'}")
     for shown in place.jobs:
         if shown.job.state in ("running", "awaiting_verify", "blocked", "failed") or shown.job.error:
-            output.result("  " + _line(output, shown.job))
+            output.result("  " + line(output, shown.job))
             _draw_trouble(output, shown, now)
 
 
@@ -156,7 +157,7 @@ def list_jobs(output: Output, /, to: str, states: tuple[str, ...], limit: int, c
         if output.as_json:
             output.json(to_dict(job))
         else:
-            output.result(_line(output, job))
+            output.result(line(output, job))
     if not found:
         output.say("no job")
 
@@ -183,7 +184,7 @@ def _draw_detail(output: Output, found: "Detail", now: float) -> None:
     from requisition.services.clock import timestamp
 
     job = found.shown.job
-    output.result(_line(output, job))
+    output.result(line(output, job))
     if job.manifest:
         output.result(f"  {counted(job.files, 'file')}, {size_text(job.bytes)}, manifest {job.manifest[:19]}…")
     if job.passes:
@@ -192,12 +193,17 @@ def _draw_detail(output: Output, found: "Detail", now: float) -> None:
     for one in found.overrides:
         revoked = f"; revoked by {one.revoked_by}: {one.revoked_why}" if one.revoked_at else ""
         output.result(f"  {output.style('override', 'warn')} {one.rule} by {one.who}: {one.reason}{revoked}")
-    for lock in found.shown.interlocks:
-        mark = output.style("✓", "good") if lock.holds else output.style("✗", "dim")
-        output.result(f"  {mark} {lock.name}: {lock.why}")
+    draw_interlocks(output, found.shown.interlocks)
     for event in found.history:
         step = _words(event.new) if event.old in ("", event.new) else f"{_words(event.old)} → {_words(event.new)}"
         output.result(f"  {output.style(timestamp(event.at), 'dim')} {event.who}: {step}  {event.why}")
+
+
+def draw_interlocks(output: Output, locks: "Iterable[Interlock]") -> None:
+    """Why a source may or may not go."""
+    for lock in locks:
+        mark = output.style("✓", "good") if lock.holds else output.style("✗", "dim")
+        output.result(f"  {mark} {lock.name}: {lock.why}")
 
 
 def _asking(verb: str, doc: str) -> None:
@@ -305,10 +311,11 @@ def _tell(output: Output, job: "Job") -> None:
     if output.as_json:
         output.json(to_dict(job))
     else:
-        output.result(_line(output, job))
+        output.result(line(output, job))
 
 
-def _line(output: Output, job: "Job") -> str:
+def line(output: Output, job: "Job") -> str:
+    """A job in a line."""
     state = output.style(_words(job.state), _TONE[job.state])
     return f"{job.id}  {state}  {output.style(job.source, 'path')} → {job.destination}:{job.target}"
 

@@ -36,7 +36,8 @@ class Shown(Struct, frozen=True):
 
 class Place(Struct, frozen=True):
     """A destination: where it is, why it is paused (""), what may be sent now, how many jobs by state, the newest of
-    them, bytes delivered, and the age in seconds of the oldest that waits."""
+    them, bytes delivered, the age in seconds of the oldest that waits, and for how many seconds it rests after too many
+    failures."""
 
     name: str
     where: str
@@ -46,6 +47,14 @@ class Place(Struct, frozen=True):
     jobs: tuple[Shown, ...]
     delivered: int = 0
     oldest: float = 0
+    resting: float = 0
+
+
+class Live(Struct, frozen=True):
+    """What only a worker of this process knows: job → how far it is; destination → seconds until it is tried again."""
+
+    progress: Mapping[str, Progress] = {}
+    resting: Mapping[str, float] = {}
 
 
 class Overview(Struct, frozen=True):
@@ -63,8 +72,8 @@ class Detail(Struct, frozen=True):
     overrides: tuple[Override, ...]
 
 
-def look(queue: Queue, delivery: Delivery, under_way: Mapping[str, Progress] = {}) -> Overview:
-    """All destinations, those that are configured no more but have jobs last. `under_way`: job → how far it is."""
+def look(queue: Queue, delivery: Delivery, live: Live) -> Overview:
+    """All destinations, those that are configured no more but have jobs last."""
     now = queue.clock.now()
     counts, paused = queue.counts(), pauses(queue)
     with queue.reading() as rows:
@@ -86,17 +95,18 @@ def look(queue: Queue, delivery: Delivery, under_way: Mapping[str, Progress] = {
                 paused=paused.get(name, ""),
                 speed=_speed(known, now) if known else "",
                 counts=counts.get(name, {}),
-                jobs=tuple(_shown(queue, delivery, job, under_way) for job in _foremost(queue, name)),
+                jobs=tuple(_shown(queue, delivery, job, live) for job in _foremost(queue, name)),
                 delivered=delivered,
                 oldest=max(0.0, now - oldest) if oldest is not None else 0.0,
+                resting=live.resting.get(name, 0.0),
             )
         )
     return Overview(now, tuple(places))
 
 
-def detail(queue: Queue, delivery: Delivery, job: Job) -> Detail:
+def detail(queue: Queue, delivery: Delivery, job: Job, live: Live) -> Detail:
     """All that is known of a job."""
-    return Detail(_shown(queue, delivery, job, {}), tuple(queue.history(job.id)), tuple(overrides(queue, job.id)))
+    return Detail(_shown(queue, delivery, job, live), tuple(queue.history(job.id)), tuple(overrides(queue, job.id)))
 
 
 def whereabouts(destination: Destination) -> str:
@@ -115,14 +125,14 @@ def _foremost(queue: Queue, destination: str) -> list[Job]:
     return found
 
 
-def _shown(queue: Queue, delivery: Delivery, job: Job, under_way: Mapping[str, Progress]) -> Shown:
+def _shown(queue: Queue, delivery: Delivery, job: Job, live: Live) -> Shown:
     interlocks: tuple[Interlock, ...] = ()
     if job.state in (State.VERIFIED, State.CLEANUP_ELIGIBLE):
         with queue.reading() as rows:
             taken_back = tuple(sorted(revoked(rows, job.id)))
         facts = Facts(passes=tuple(queue.passes(job.id)), now=queue.moment(), revoked=taken_back)
         interlocks = decide(delivery.cleanup, job, facts)
-    return Shown(job, tuple(queue.findings(job.id)), interlocks, under_way.get(job.id))
+    return Shown(job, tuple(queue.findings(job.id)), interlocks, live.progress.get(job.id))
 
 
 def _speed(destination: Destination, now: float) -> str:

@@ -1,4 +1,4 @@
-"""The status page: HTML from what is known, no script, nothing that can be clicked to change anything; and metrics.
+"""The status page: HTML from what is known, no script, nothing that can be clicked to change anything.
 
 Every name in it comes from folders and far ends that nobody may have looked at: all of it is escaped.
 """
@@ -76,52 +76,6 @@ def detail_page(shown: Detail) -> str:
             "</section>",
         ],
     )
-
-
-def metrics(shown: Overview) -> str:
-    """What Prometheus reads (text exposition format 0.0.4)."""
-    jobs = [
-        (f'destination="{_label(place.name)}",state="{state}"', place.counts.get(state, 0))
-        for place in shown.places
-        for state in State
-    ]
-    each = [(f'destination="{_label(place.name)}"', place) for place in shown.places]
-    return "".join(
-        (
-            _metric("jobs", "gauge", "Jobs by destination and state.", jobs),
-            _metric(
-                "paused", "gauge", "Whether a destination is paused.", [(at, int(bool(p.paused))) for at, p in each]
-            ),
-            _metric(
-                "sending_bytes_per_second",
-                "gauge",
-                "What is being sent now.",
-                [(at, sum(one.progress.rate for one in p.jobs if one.progress)) for at, p in each],
-            ),
-            _metric(
-                "delivered_bytes",
-                "gauge",
-                "Bytes of all jobs that are verified or cleaned.",
-                [(at, p.delivered) for at, p in each],
-            ),
-            _metric(
-                "oldest_queued_seconds",
-                "gauge",
-                "Age of the oldest job that waits.",
-                [(at, p.oldest) for at, p in each],
-            ),
-        )
-    )
-
-
-def _metric(name: str, kind: str, doc: str, values: Iterable[tuple[str, float]]) -> str:
-    full = f"requisition_delivery_{name}"
-    lines = [f"# HELP {full} {doc}", f"# TYPE {full} {kind}", *(f"{full}{{{at}}} {value:g}" for at, value in values)]
-    return "\n".join(lines) + "\n"
-
-
-def _label(text: str) -> str:
-    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
 
 
 def _document(title: str, parts: Iterable[str]) -> str:

@@ -19,8 +19,8 @@ from requisition.services.delivery.verify import Verification, verify, verify_lo
 
 
 class Proof(Struct, frozen=True):
-    """What was found: `far`, by `strategy`, and `source`, in words; `good`: whether the far end is as the manifest says;
-    `counted`: whether that was written down, which it is not while a worker has the job."""
+    """What was found at the `far` end, and of the `source`, in words; `good`: whether the far end is as the manifest
+    says; `counted`: whether that was written down, which it is not while a worker has the job."""
 
     job: Job
     good: bool

@@ -16,7 +16,7 @@ from requisition.services.delivery import overrides as overriding
 from requisition.services.delivery import verbs as asks
 from requisition.services.delivery.config import Delivery
 from requisition.services.delivery.job import Job, Override
-from requisition.services.delivery.overview import Detail, Overview, detail, look
+from requisition.services.delivery.overview import Detail, Live, Overview, detail, look
 from requisition.services.delivery.queue import Queue
 from requisition.services.delivery.rows import one
 from requisition.services.delivery.states import ENDED, State
@@ -72,11 +72,13 @@ class Known(Struct, frozen=True):
 
 
 class Requests:
-    """The verbs. All of them are quick, and wait for the disk: on a loop they belong in a thread."""
+    """The verbs. All of them are quick, and wait for the disk: on a loop they belong in a thread. `live`: what a worker
+    of this process says of its work."""
 
-    def __init__(self, queue: Queue, delivery: Delivery) -> None:
+    def __init__(self, queue: Queue, delivery: Delivery, live: Callable[[], Live] = Live) -> None:
         self._queue = queue
         self._delivery = delivery
+        self._live = live
 
     def enqueue(self, asked: Enqueue) -> Job:
         """The job for it; the one that is under way already, if there is one."""
@@ -92,12 +94,12 @@ class Requests:
             if os.path.lexists(asked.path):
                 raise
             return Known(None)
-        return Known(self._live(source, asked.to, target))
+        return Known(self._under_way(source, asked.to, target))
 
     def withdraw(self, asked: Enqueue) -> Job | None:
         """Cancel what the same asker enqueued, as long as nothing was done for it. Raises Conflicted later on."""
         source, target = self._where(asked)
-        job = self._live(source, asked.to, target)
+        job = self._under_way(source, asked.to, target)
         if job is None or self._queue.history(job.id)[0].who != asked.who:
             return None
         with self._queue.transaction() as rows:
@@ -110,7 +112,7 @@ class Requests:
 
     def status(self, asked: Request) -> Overview:
         """Destinations with how many jobs are in which state; the jobs that want attention first."""
-        return look(self._queue, self._delivery)
+        return look(self._queue, self._delivery, self._live())
 
     def list(self, asked: Listing) -> list[Job]:
         """Jobs, newest first."""
@@ -120,7 +122,7 @@ class Requests:
 
     def show(self, asked: OfJob) -> Detail:
         """All that is known of one."""
-        return detail(self._queue, self._delivery, self._queue.job(asked.job))
+        return detail(self._queue, self._delivery, self._queue.job(asked.job), self._live())
 
     def retry(self, asked: OfJob) -> Job:
         """Begin again, or do at once what waits."""
@@ -129,6 +131,10 @@ class Requests:
     def verify(self, asked: OfJob) -> Job:
         """Compare what was delivered again, as soon as a worker is free."""
         return asks.look_again(self._queue, asked.job, asked.who, asked.why or "asked for")
+
+    def consider(self, asked: OfJob) -> Job:
+        """Think of its clean-up as soon as a worker is free."""
+        return asks.consider(self._queue, asked.job, asked.who, asked.why or "asked for")
 
     def cancel(self, asked: OfJob) -> Job:
         """Deliver it no more."""
@@ -170,7 +176,7 @@ class Requests:
             raise BadInput.of("a root itself has no target of its own", where=source, next="name one with --as TARGET")
         return source, checked_target(asked.target or within)
 
-    def _live(self, source: str, destination: str, target: str) -> Job | None:
+    def _under_way(self, source: str, destination: str, target: str) -> Job | None:
         with self._queue.reading() as rows:
             job = one(rows, "destination = ? AND target = ? ORDER BY number DESC", (destination, target))
         return job if job and job.source == source and job.state not in ENDED else None
@@ -204,6 +210,7 @@ _ASKED: dict[str, type[Request]] = {
     "show": OfJob,
     "retry": OfJob,
     "verify": OfJob,
+    "consider": OfJob,
     "cancel": OfJob,
     "override": OfRule,
     "revoke": OfRule,

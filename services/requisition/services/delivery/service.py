@@ -4,62 +4,57 @@ Several may share a queue; who listens at the socket is the one that others spea
 """
 
 import asyncio
+import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from aiohttp import web
-from requisition.services.delivery.worker import Worker
 
 from requisition.schemas.diagnostic import BadInput
+from requisition.services import systemd
 from requisition.services.control import Control
 from requisition.services.delivery import page
-from requisition.services.delivery.overview import Overview
+from requisition.services.delivery.config import Delivery
+from requisition.services.delivery.metrics import families
+from requisition.services.delivery.overview import Live, Overview
+from requisition.services.delivery.queue import Queue
 from requisition.services.delivery.requests import OfJob, Request, Requests, verbs
-from requisition.services.web import application, is_loopback, listen
+from requisition.services.delivery.worker import Worker
+from requisition.services.exposition import CONTENT_TYPE, exposition
+from requisition.services.web import LOOPBACK, application, is_loopback, listen
 
-_NAMES_OF_LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
-
-async def serve(
-    worker: Worker,
-    requests: Requests,
-    *,
-    socket: str,
-    address: str,
-    stop: asyncio.Event,
-    say: Callable[[str], None],
-) -> None:
-    """Work until `stop` is set; what is under way is let go of, to be gone on from. `address`: of the page, "" for
-    none. Raises Conflicted when a service listens already; a worker that ends by an error ends the service."""
+async def serve(queue: Queue, delivery: Delivery, worker: Worker, *, socket: str, say: Callable[[str], None]) -> None:
+    """Work until told to end by TERM or INT; what is under way is let go of, to be gone on with. Raises Conflicted when
+    a service listens already; a worker that ends by an error ends the service."""
+    requests = Requests(queue, delivery, lambda: Live(worker.progress(), worker.resting()))
     async with AsyncExitStack() as stack:
-        table = verbs(requests, worker.wake)
-        await stack.enter_async_context(Control(socket, table, say))
-        if address:
-            await stack.enter_async_context(_page(requests, address))
-            say(f"status page at http://{address}/")
-        work = asyncio.ensure_future(worker.run())
-        stopped = asyncio.ensure_future(stop.wait())
-        say(f"at work; socket {socket}")
-        try:
-            await asyncio.wait([work, stopped], return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            stopped.cancel()
-            await worker.stop()
-        await work
+        await stack.enter_async_context(Control(socket, verbs(requests, worker.wake), say))
+        if delivery.listen:
+            await stack.enter_async_context(_served(requests, delivery.listen))
+            say(f"status page at http://{delivery.listen}/")
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, worker.stop)
+        if patience := systemd.patience():
+            stack.callback(asyncio.ensure_future(systemd.show_life(patience / 3)).cancel)
+        say(f"at work for {', '.join(delivery.destinations)}; socket {socket}")
+        systemd.tell("READY=1")
+        await worker.run()
+        systemd.tell("STOPPING=1")
 
 
 @asynccontextmanager
-async def _page(requests: Requests, address: str) -> AsyncIterator[None]:
-    hosts = _NAMES_OF_LOOPBACK if is_loopback(address) else ()
-    runner = await listen(application(site(requests), hosts=hosts), address)
+async def _served(requests: Requests, address: str) -> AsyncIterator[None]:
+    hosts = LOOPBACK if is_loopback(address) else ()
+    runner = await listen(application(routes(requests), hosts=hosts), address)
     try:
         yield
     finally:
         await runner.cleanup()
 
 
-def site(requests: Requests) -> list[web.RouteDef]:
-    """The routes: nothing that can be asked for changes anything."""
+def routes(requests: Requests) -> list[web.RouteDef]:
+    """The page, and what machines read. Nothing that can be asked for changes anything."""
 
     async def seen() -> Overview:
         return await asyncio.to_thread(requests.status, Request())
@@ -78,12 +73,13 @@ def site(requests: Requests) -> list[web.RouteDef]:
         return web.Response(text=page.style(), content_type="text/css")
 
     async def metrics(_: web.Request) -> web.Response:
-        return web.Response(text=page.metrics(await seen()), content_type="text/plain")
+        text = exposition(families(await seen()))
+        return web.Response(body=text.encode(), headers={"Content-Type": CONTENT_TYPE})
 
     async def health(_: web.Request) -> web.Response:
-        """The loop answers and the queue can be read; that jobs fail is for the metrics."""
+        """The loop goes round and the queue can be read; that jobs fail is for the metrics."""
         await seen()
-        return web.Response(text="ok\n")
+        return web.json_response({"status": "ok"})
 
     return [
         web.get("/", overview),
