@@ -138,7 +138,7 @@ def _draw_trouble(output: Output, shown: "Shown", now: float) -> None:
 
 @delivery.command("list")
 @click.option("--to", default="", metavar="NAME", help="Only for this destination.")
-@click.option("--state", "states", multiple=True, help="Only in this state (repeatable).")
+@click.option("--in", "states", multiple=True, metavar="STATE", help="Only in this state (repeatable).")
 @click.option("--limit", type=click.IntRange(1, 1_000_000), default=100, show_default=True, help="At most so many.")
 @config_option
 @click.pass_obj
