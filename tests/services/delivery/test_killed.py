@@ -149,7 +149,7 @@ def test_a_worker_that_is_killed_at_any_point_loses_nothing(tmp_path):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("second", range(1, 60, 4))
+@pytest.mark.parametrize("second", range(1, 60, 12))
 def test_a_worker_that_is_killed_again_and_again_loses_nothing(tmp_path, second):
     for first in range(2, 80, 7):
         killed_at(tmp_path / str(first), first, second, second + 3)

@@ -337,12 +337,25 @@ def test_several_processes_share_the_queue_and_take_each_job_once(tmp_path):
     queue.close()
 
 
-def test_picking_needs_no_look_at_the_other_jobs(queue):
-    plan = queue._connection.execute(
-        "EXPLAIN QUERY PLAN SELECT * FROM jobs WHERE destination = ? AND due <= ? ORDER BY due, number LIMIT 1", ("", 0)
-    ).fetchall()
-    assert [row[3] for row in plan] == ["SEARCH jobs USING INDEX jobs_due (destination=? AND due<?)"]
-    plan = queue._connection.execute(
-        "EXPLAIN QUERY PLAN SELECT count(*) FROM jobs WHERE destination = ? AND lease <> '' AND due > ?", ("", 0)
-    ).fetchall()
-    assert [row[3] for row in plan] == ["SEARCH jobs USING INDEX jobs_leased (destination=? AND due>?)"]
+@pytest.mark.parametrize(
+    ("asked", "values", "answer"),
+    [
+        (
+            "SELECT * FROM jobs WHERE destination = ? AND due <= ? ORDER BY due, number LIMIT 1", ("", 0),
+            "SEARCH jobs USING INDEX jobs_due (destination=? AND due<?)",
+        ),
+        (
+            "SELECT count(*) FROM jobs WHERE destination = ? AND lease <> '' AND due > ?", ("", 0),
+            "SEARCH jobs USING INDEX jobs_leased (destination=? AND due>?)",
+        ),
+        (
+            "SELECT min(due) FROM jobs WHERE destination = ? AND due IS NOT NULL", ("",),
+            "SEARCH jobs USING COVERING INDEX jobs_due (destination=? AND due>?)",
+        ),
+        ("SELECT DISTINCT owner FROM jobs WHERE lease <> ''", (), "SCAN jobs USING INDEX jobs_leased"),
+        ("SELECT id, stop FROM jobs WHERE lease <> ''", (), "SCAN jobs USING INDEX jobs_leased"),
+    ],
+)  # fmt: skip
+def test_what_workers_ask_again_and_again_needs_no_look_at_the_other_jobs(queue, asked, values, answer):
+    plan = queue._connection.execute(f"EXPLAIN QUERY PLAN {asked}", values).fetchall()
+    assert plan[0][3] == answer

@@ -423,3 +423,48 @@ def test_a_job_is_compared_again_by_itself_only_when_clean_up_is_on(tmp_path):
         at.hands.pass_(CLEANING.interval)
         at.work()
         assert at.queue.job(job.id).passes == 2
+
+
+def test_a_destination_that_hangs_keeps_no_other_waiting(tmp_path):
+    with rig(tmp_path, workers=1) as at:
+        (tmp_path / "second").mkdir()
+        far = at.delivery.destinations["far"]
+        at.configured(
+            destinations={
+                "far": far,
+                "second": msgspec.structs.replace(far, name="second", path=str(tmp_path / "second")),
+            }
+        )
+        hangs = [at.enqueue(f"hangs{number}") for number in range(3)]
+        others = [at.enqueue(f"run{number}", to="second") for number in range(3)]
+        begun = []
+        at.fault.before["stage"] = forever(begun)
+
+        async def doing(worker):
+            await at.until(lambda: all(at.state(one) == "verified" for one in others))
+            assert begun == [True]
+            assert [at.state(one) for one in hangs] == ["running", "queued", "queued"]
+
+        at.meanwhile(doing)
+
+
+def test_a_source_that_vanishes_while_it_is_pushed_fails_and_nothing_is_renamed(tmp_path):
+    with rig(tmp_path) as at:
+        job = at.enqueue()
+        at.fault.before["stage"] = once(lambda *_: (at.data / "run/a.txt").unlink())
+        at.work()
+        assert (at.state(job), at.queue.job(job.id).error_kind) == ("failed", "local_vanished")
+        assert not (at.far / "run").exists()
+
+
+def test_after_a_reboot_what_waited_is_delivered(tmp_path):
+    with rig(tmp_path) as at:
+        jobs = [at.enqueue(f"run{number}") for number in range(4)]
+        at.fault.before["stage"] = always(failing("disk_full_remote"))
+        at.work()
+        at.queue.close()
+        at.hands.reboot(3600)
+        at.queue = at.hands.queue(tmp_path / "state")
+        at.fault.before.clear()
+        at.work()
+        assert {at.state(one) for one in jobs} == {"verified"}

@@ -52,9 +52,13 @@ def decide(policy: Cleanup, job: Job, facts: Facts) -> tuple[Interlock, ...]:
         Interlock(
             "passes",
             bool(apart) and len(apart) >= policy.passes,
-            f"{len(apart)} of {policy.passes} comparisons, {policy.interval:g} s apart",
+            f"{len(apart)} of {policy.passes} comparisons, each {policy.interval:g} s after the one before",
         ),
-        Interlock("age", bool(apart) and aged >= policy.min_age, f"compared {aged:.0f} of {policy.min_age:g} s ago"),
+        Interlock(
+            "age",
+            bool(apart) and aged >= policy.min_age,
+            f"first compared {aged:.0f} s ago; {policy.min_age:g} s are wanted",
+        ),
         Interlock("overrides", not facts.revoked, _list("no override was revoked", "revoked: ", facts.revoked)),
         Interlock("needed", not facts.needed_by, _list("no other job needs it", "needed by ", facts.needed_by)),
         _looked("unchanged", facts.unchanged, "the source is as it was when it was delivered"),

@@ -1,8 +1,8 @@
 """A folder of another machine, written with rsync over ssh, and hashed there by its own sha256sum.
 
 rsync is given exactly what the manifest names (`--files-from`), each as `./path`, since a name that begins with `#`
-would be a comment; `--secluded-args` keeps the shell over there away from paths. Its temporary files lie beside the
-data, so that what a killed rsync leaves is not taken for data; what it had of a file is kept and gone on with.
+would be a comment; `-s` (secluded arguments) keeps the shell over there away from paths. Its temporary files lie
+beside the data, so that what a killed rsync leaves is not taken for data; what it had of a file is gone on with.
 """
 
 import os
@@ -27,7 +27,7 @@ from requisition.services.delivery.verify import compare, found_in
 from requisition.services.processes import Ended, Limits, run
 
 _MOVE = (
-    "rsync", "--links", "--dirs", "--perms", "--times", "--chmod=Du+rwx,ug-s", "--secluded-args", "--no-human-readable",
+    "rsync", "--links", "--dirs", "--perms", "--times", "--chmod=Du+rwx,ug-s", "-s", "--no-human-readable",
     "--timeout=300", "--outbuf=L",
 )  # fmt: skip
 

@@ -1,4 +1,5 @@
-"""What people ask of a job or a destination: cancel, pause, resume, retry, look again. All of it is written down.
+"""What people ask of a job or a destination: cancel, pause, resume, retry, look again. What is asked of a job stands
+in its history.
 
 A job that a worker holds is not taken out of its hands: it is asked to stop (`Job.stop`) and does so within a second.
 """
