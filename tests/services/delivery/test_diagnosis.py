@@ -40,6 +40,14 @@ def test_rsync(status: int, said: str, kind: Kind) -> None:
     assert of_rsync(ended(status, said), "push").kind == kind
 
 
+def test_the_side_that_rsync_names_is_here_or_there_by_the_direction() -> None:
+    unread = ended(23, 'rsync: [sender] send_files failed to open "/d/a": Permission denied (13)')
+    full = ended(11, 'rsync: [receiver] write failed on "/t/a": No space left on device (28)')
+    assert (of_rsync(unread, "push").kind, of_rsync(full, "push").kind) == ("local_permission", "disk_full_remote")
+    back = [of_rsync(one, "read back", near="receiver").kind for one in (unread, full)]
+    assert back == ["remote_permission", "disk_full_local"]
+
+
 @given(st.text("abc/\"' :()[]") | st.sampled_from(["Permission denied (publickey).", "Host key verification failed."]))
 def test_the_name_of_a_file_is_not_taken_for_a_cause(name: str) -> None:
     """A file may be called as any failure is."""
@@ -98,6 +106,9 @@ RCLONE: list[tuple[int, str, Kind]] = [
     (1, '2026/11/21 11:33:08 Failed to create file system for "n:": didn\'t find section in config file', "usage"),
     (1, "2026/11/21 11:33:08 Failed to lsf: dial tcp 127.0.0.1:1: connect: connection refused", "network"),
     (1, "Error: unknown flag: --nosuch", "usage"),
+    (1, logged("Failed to copy: HTTP error 429: 429 Too Many Requests"), "network"),
+    (1, logged("Failed to copy: 503 Service Unavailable"), "network"),
+    (1, "2026/11/21 11:33:08 Failed to load config file: not allowed to ask for password", "usage"),
     (5, logged("something temporary"), "network"),
     (7, logged("something else"), "unknown"),
     (1, "", "unknown"),

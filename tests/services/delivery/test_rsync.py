@@ -248,8 +248,15 @@ def test_where_there_is_no_sha256sum_everything_is_read_back_within_a_limit(
     assert found.strategy == "stream"
     (root / incoming("job") / "plain").write_text("changed")
     assert do(verify(poor, incoming("job"), manifest)).mismatched == (b"plain",)
+    assert do(verify(poor, "nowhere", manifest)).missing
     with fails("usage", "verify.stream_limit"):
-        do(verify(beyond.transport(identity=beyond.poor("sha256sum"), verify=Verify(10)), incoming("job"), manifest))
+        do(
+            verify(
+                beyond.transport(path=str(root), identity=beyond.poor("sha256sum"), verify=Verify(10)),
+                incoming("job"),
+                manifest,
+            )
+        )
 
 
 def test_setuid_does_not_travel_and_folders_can_be_finished(beyond: Beyond, root: Path, source: Path) -> None:

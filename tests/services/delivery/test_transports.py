@@ -113,6 +113,14 @@ def test_every_name_link_and_empty_folder_arrives_as_it_was(end: End, source: So
         assert not list((end.root / ".incoming").iterdir()), "something of the job was left behind"
 
 
+def test_an_empty_folder_arrives_too(end: End, tmp_path: Path) -> None:
+    empty = other(tmp_path / "empty", {})
+    ship(end, empty, "t")
+    assert do(verify(end.transport, "t", empty[1])).ok
+    if end.root:
+        assert (end.root / "t").is_dir()
+
+
 def test_what_is_there_is_published_once_or_is_a_conflict_and_stays(end: End, tmp_path: Path) -> None:
     first = other(tmp_path / "first", {"data.bin": "the first"})
     second = other(tmp_path / "second", {"data.bin": "another"})

@@ -58,8 +58,10 @@ _RCLONE_SAYS: _Table = (
     ("auth", r"ssh: unable to authenticate|\b401 Unauthorized|\b403 Forbidden|AccessDenied|InvalidAccessKeyId"),
     ("auth", r"SignatureDoesNotMatch|invalid_grant|couldn't fetch token|530 Login|LOGON_FAILURE|unauthorized"),
     ("usage", r"didn't find section in config file|unknown (flag|command)|couldn't find type of fs"),
+    ("usage", r"not allowed to ask for password"),  # the configuration is encrypted
     ("remote_permission", r": (permission denied|operation not permitted|read-only file system)\Z"),
     ("network", r"connection (refused|reset)|no such host|no route to host|network is unreachable|broken pipe"),
+    ("network", r"Too Many Requests|rateLimitExceeded|SlowDown|\b50[0234] [A-Z]"),
     ("network", r"i/o timeout|TLS handshake|unexpected EOF|context deadline exceeded|couldn't connect"),
 )
 
@@ -77,8 +79,8 @@ def of_ssh(ended: Ended, what: str) -> TransportFailure:
     return TransportFailure(next(found, "unknown"), f"{what}: {_last(said) or f'exit status {ended.status}'}")
 
 
-def of_rsync(ended: Ended, what: str) -> TransportFailure:
-    """Why rsync failed."""
+def of_rsync(ended: Ended, what: str, near: str = "sender") -> TransportFailure:
+    """Why rsync failed. `near`: what it calls this side, "sender" of a push."""
     said = _text(ended.err)
     message = f"{what}: {_telling(said) or f'exit status {ended.status}'}"
     if ended.stopped:
@@ -87,7 +89,7 @@ def of_rsync(ended: Ended, what: str) -> TransportFailure:
         return TransportFailure(_RSYNC[ended.status], message)
     if ended.status not in (*_RSYNC_ASKS, 255):
         return TransportFailure("unknown", message)
-    if kind := next(_rsync_kinds(said), None):
+    if kind := next(_rsync_kinds(said, near), None):
         return TransportFailure(kind, message)
     if ended.status in (12, 255):
         if re.search(r"rsync: (command )?not found", said):
@@ -144,10 +146,12 @@ def of_errno(error: OSError, *, remote: bool) -> TransportFailure:
     return TransportFailure(_of_number(error.errno or 0, remote=remote) or "unknown", f"{where}{error.strerror}")
 
 
-def _rsync_kinds(said: str) -> Iterator[Kind]:
+def _rsync_kinds(said: str, near: str) -> Iterator[Kind]:
     for line in said.splitlines():
-        if (found := _RSYNC_LINE.match(line)) and (kind := _of_number(int(found[2]), remote=found[1] != "sender")):
-            yield kind
+        if found := _RSYNC_LINE.match(line):
+            here = (found[1] == "sender") == (near == "sender")
+            if kind := _of_number(int(found[2]), remote=not here):
+                yield kind
 
 
 def _of_number(number: int, *, remote: bool) -> Kind | None:

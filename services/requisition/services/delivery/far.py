@@ -5,7 +5,7 @@ In every script $1 is the folder of the destination, which must be there, and fu
 """
 
 from requisition.services.delivery.manifest import parse_sum
-from requisition.services.delivery.transport import Found
+from requisition.services.delivery.transport import TWICE, Found
 
 NO_FOLDER, NO_TOOLS, EXISTS = 66, 69, 73  # as sysexits.h counts: not found, not available, cannot create
 
@@ -59,10 +59,10 @@ rm -rf -- "$2"
 DIGESTS = (
     _ENTER
     + f"""
-{{ sort -z </dev/null && cut -z -f 1 </dev/null && find . -maxdepth 0 -printf '%y' && sha256sum /dev/null
-}} >/dev/null 2>&1 || exit {NO_TOOLS}
 if [ ! -e "$2" ] && [ ! -L "$2" ]; then exit 0; fi
 if [ -L "$2" ] || [ ! -d "$2" ]; then echo "$2: Not a directory" >&2; exit 1; fi
+{{ sort -z </dev/null && cut -z -f 1 </dev/null && find . -maxdepth 0 -printf '%y' && sha256sum /dev/null
+}} >/dev/null 2>&1 || exit {NO_TOOLS}
 cd -- "$2" || exit 1
 find . -mindepth 1 -printf '%y%P\\0%l\\0' || exit 1
 printf '\\0'
@@ -120,4 +120,4 @@ class Listing:
         if (said := parse_sum(line)) is not None:
             path, digest = said
             twice = self._files.get(path)
-            self._files[path] = digest if twice == "" else "said twice"
+            self._files[path] = digest if twice == "" else TWICE

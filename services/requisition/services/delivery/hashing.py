@@ -138,24 +138,22 @@ def _entry(path: bytes, child: os.DirEntry[bytes]) -> Entry:
 
 def _hashed(root: bytes, one: Entry, stopped: Callable[[], bool]) -> Entry:
     path = os.path.join(root, one.path)
-    digest = hashlib.sha256()
-    block = memoryview(bytearray(min(_BLOCK, one.size + 1)))
+    digest, left = hashlib.sha256(), one.size  # no more is read of one that grows: it is told by its size
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        with open(descriptor, "rb", buffering=0) as file:
-            while file.tell() <= one.size and (count := file.readinto(block)):  # one that grows has an end, too
-                digest.update(block[:count])
+        try:
+            while left and (block := os.read(descriptor, min(left, _BLOCK))):
+                digest.update(block)
+                left -= len(block)
                 if stopped():
                     raise Stopped
             after = os.fstat(descriptor)
+        finally:
+            os.close(descriptor)
     except OSError as error:
         raise _failure(error, os.fsdecode(path)) from error
-    if (after.st_size, after.st_mtime_ns, after.st_ctime_ns, after.st_ino) != (
-        one.size,
-        one.mtime_ns,
-        one.ctime_ns,
-        one.inode,
-    ):
+    then = (one.size, one.mtime_ns, one.ctime_ns, one.inode)
+    if left or (after.st_size, after.st_mtime_ns, after.st_ctime_ns, after.st_ino) != then:
         raise TransportFailure("local_changed", f"{os.fsdecode(path)!r} changed while it was read")
     return _with(one, digest.hexdigest())
 

@@ -6,7 +6,7 @@ A bucket's folder cannot be renamed as one; publishing says what is done about i
 
 import json
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 
 from msgspec import Struct
@@ -19,6 +19,7 @@ from requisition.services.delivery.ssh import patience
 from requisition.services.delivery.transport import (
     BESIDE,
     INCOMING,
+    TWICE,
     Found,
     Progress,
     TransportFailure,
@@ -73,25 +74,15 @@ class Rclone:
     async def digests(self, place: str, manifest: Manifest) -> Found:
         """See `Transport`."""
         features = await self._features()
-        files: dict[bytes, str] = {}
-        folders: set[bytes] = set()
-
-        def listed(line: bytes) -> None:
-            if line.startswith(b"{"):
-                entry = json.loads(line.rstrip(b","))
-                if entry["IsDir"]:
-                    folders.add(names.meant(entry["Path"]))
-                else:
-                    files[names.meant(entry["Path"])] = entry.get("Hashes", {}).get("sha256", "")
+        listing = _Listing()
 
         hashes = ["--hash", "--hash-type", "sha256"] if features.hashes else []
         words = ["lsjson", "--recursive", "--links", *hashes, self._there(place)]
-        ended, said = await self._run(*words, lines=listed, limits=patience(manifest.size))
+        ended, said = await self._run(*words, lines=listing, limits=patience(manifest.size))
         if ended.status not in _NOT_THERE:
             self._check(ended, said, "look")
-        if files and not features.hashes:
-            files = await self._read_back(place, manifest, files)
-        kept = frozenset(folders) if features.empty_folders else None
+        files = listing.files if features.hashes else await self._read_back(place, listing)
+        kept = frozenset(listing.folders) if features.empty_folders else None
         return names.found(files, kept, "backend" if features.hashes else "stream", manifest)
 
     async def publish(self, job: str, target: str, manifest: Manifest) -> None:
@@ -111,6 +102,9 @@ class Rclone:
                 there = compare(await self.digests(target, manifest), manifest)
                 if not there.ok:
                     raise TransportFailure("hash_mismatch", f"after it was moved at {self._at.name}: {there}")
+        elif not manifest.entries:  # nothing is what lies where there is no folder, too
+            ended, said = await self._run("mkdir", self._there(target))
+            self._check(ended, said, "publish")
         await self.discard(job)
 
     async def put(self, target: str, name: str, content: bytes) -> None:
@@ -145,22 +139,26 @@ class Rclone:
             )
         return self._known
 
-    async def _read_back(self, place: str, manifest: Manifest, files: Iterable[bytes]) -> dict[bytes, str]:
+    async def _read_back(self, place: str, listing: "_Listing") -> dict[bytes, str]:
         """Digests of what rclone fetches, without room for it on this disk. A file that cannot be read twice, while the
         remote answers, is damaged (crypt finds out when it opens a block): it has the digest ""."""
+        if not listing.files:
+            return {}
         limit = self._at.verify.stream_limit
-        if manifest.size > limit:
-            why = f"has no SHA-256 of its own, and {manifest.size} bytes are more than verify.stream_limit, {limit}"
+        if sum(listing.sizes) > limit:
+            why = (
+                f"has no SHA-256 of its own, and {sum(listing.sizes)} bytes are more than verify.stream_limit, {limit}"
+            )
             raise TransportFailure("usage", f"{self._at.name} {why}")
-        found = dict.fromkeys(files, "")
+        found = listing.files
 
         def hashed(line: bytes) -> None:
             digest, _, name = line.decode().partition("  ")
             path = names.meant(name)
-            found[path] = digest if found.get(path) == "" else "said twice"
+            found[path] = digest if found.get(path) == "" else TWICE
 
         words = ["hashsum", "sha256", "--download", "--links", self._there(place)]
-        reading = partial(self._run, *words, lines=hashed, limits=patience(manifest.largest))
+        reading = partial(self._run, *words, lines=hashed, limits=patience(max(listing.sizes)))
         ended, said = await reading()
         if not ended.good and not ended.stopped:
             await self.probe()
@@ -223,6 +221,26 @@ class Rclone:
     def _check(self, ended: Ended, said: list[bytes], what: str) -> None:
         if not ended.good:
             raise of_rclone(ended, b"\n".join(said), f"{what} at {self._at.name}")
+
+
+class _Listing:
+    """What `rclone lsjson` says, line by line: an object a line. Some remotes have two files of one name."""
+
+    def __init__(self) -> None:
+        self.files: dict[bytes, str] = {}
+        self.folders: set[bytes] = set()
+        self.sizes: list[int] = []
+
+    def __call__(self, line: bytes) -> None:
+        if not line.startswith(b"{"):
+            return
+        entry = json.loads(line.rstrip(b","))
+        path = names.meant(entry["Path"])
+        if entry["IsDir"]:
+            self.folders.add(path)
+        else:
+            self.files[path] = TWICE if path in self.files else entry.get("Hashes", {}).get("sha256", "")
+            self.sizes.append(max(0, entry["Size"]))
 
 
 def _told(on_progress: Callable[[Progress], None], total: int, line: bytes) -> None:

@@ -106,7 +106,7 @@ class Rsync:
             argv = [*_MOVE, *options, "--", self._address(place), scratch]
             ended = await run(argv, env=self._environ, limits=patience(manifest.size))
             if not ended.good:
-                raise of_rsync(ended, f"read back from {self._at.name}")
+                raise of_rsync(ended, f"read back from {self._at.name}", near="receiver")
             return await found_in(scratch, "stream")
 
     async def _do(self, what: str, script: str, *arguments: str, stdin: bytes = b"") -> bytes:

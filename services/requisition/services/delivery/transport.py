@@ -34,6 +34,8 @@ Kind = Literal[
 ]
 INCOMING = ".incoming"
 BESIDE = ".delivery"
+TWICE = "said twice"
+"""In the place of a digest, where a far end named a file more than once."""
 _JOB = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{0,63}\Z")
 
 
