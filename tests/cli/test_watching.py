@@ -200,10 +200,12 @@ def test_metrics_and_health_are_there_when_they_are_asked_for(desk, repo):
     assert http_get(address, "/health", Host="evil.example")[0] == 403
 
 
-def test_a_failure_is_told_and_one_who_does_not_listen_changes_nothing(desk, repo):
+def test_a_failure_is_told_and_one_who_does_not_listen_changes_nothing(desk, repo, tmp_path):
     with Ear() as ear:
         broken = repo.push("this is no Starlark")
-        notify = [{"url": ear.url}, {"url": f"http://127.0.0.1:{free_port()}/", "on": ["failure", "success"]}]
+        (tmp_path / "one").write_text(ear.url)
+        (tmp_path / "two").write_text(f"http://127.0.0.1:{free_port()}/")
+        notify = [{"url_file": f"{tmp_path}/one"}, {"url_file": f"{tmp_path}/two", "on": ["failure", "success"]}]
         desk.configure("interval: 100ms", "watches:", entry(repo, notify=notify, retries=0))
         desk.start()
         desk.until(lambda: desk.ref().get("failed") == broken)
