@@ -253,6 +253,31 @@ def test_what_a_package_says_cannot_act_upon_the_terminal_of_who_reads_its_log(d
     assert "\x1b" not in desk.said
 
 
+def test_every_option_of_add_reaches_the_watch_with_whole_paths(desk, tmp_path):
+    desk.configure("interval: 1h")
+    desk.start()
+    (tmp_path / "signers").write_text("")
+    desk.plan(
+        "add", "web", "/srv/absent.git", "--ref", "main", "--ref", "release/*", "--path", "packages/web",
+        "--interval", "5m", "--root", "target", "--trust", "commit", "--signers", "signers", "--feature", "+tls",
+        "--set", "port=8080", "--env", "STAGE=test", "--secret", "token=file:secrets/token", "--on-failure", "pause",
+        "--pause-after", "2", "--retries", "0", "--on-rewrite", "accept", "--timeout", "10m", "--notify-file", "hook",
+    )  # fmt: skip
+    assert desk.shown()["listed"]["kept"]["watch"] == {
+        "name": "web", "url": "/srv/absent.git", "refs": ["main", "release/*"], "path": "packages/web", "interval": 300,
+        "root": f"{tmp_path}/target", "trust": "commit", "signers": f"{tmp_path}/signers", "features": ["+tls"],
+        "settings": {"port": "8080"}, "environment": {"STAGE": "test"}, "timeout": 600,
+        "secrets": {"token": f"file:{tmp_path}/secrets/token"}, "on_failure": "pause", "pause_after": 2, "retries": 0,
+        "on_rewrite": "accept", "notify": [{"url_file": f"{tmp_path}/hook", "on": ["failure", "paused"]}],
+    }  # fmt: skip
+    desk.until(lambda: desk.shown()["listed"]["remote"]["failures"])
+    assert "remote: " in desk.plan("list", "--detailed-exitcode", code=2)
+    for words in (("--set", "port"), ("--secret", "token=hunter2"), ("--interval", "often"), ("--ref", "-x")):
+        told = desk.plan("add", "other", "/srv/absent.git", *words, code=4)
+        assert "hunter2" not in told
+    assert "has not run yet" in desk.plan("logs", "web", code=4)
+
+
 HOSTILE = {
     "a command": {"url": "/srv/x.git", "command": "id"},
     "steps": {"url": "/srv/x.git", "steps": [["id"]]},
