@@ -20,6 +20,8 @@ from msgspec import Struct
 from requisition.schemas.diagnostic import Failed
 
 _TAIL = 16 << 10
+_UMASK = 0o022
+"""As at a terminal, whatever our own is: packages are built from the modes of a checkout."""
 
 T = TypeVar("T")
 
@@ -117,6 +119,7 @@ async def run(
                 stdin=asyncio.subprocess.PIPE if stdin else asyncio.subprocess.DEVNULL,
                 start_new_session=True,
                 pass_fds=tuple(inherit),
+                umask=_UMASK,
             )
     except OSError as error:
         raise Failed.of(

@@ -1,5 +1,6 @@
 """What a remote has is asked for in bounded time, and one commit of it checked out with nothing of the machine's git."""
 
+import os
 import socket
 
 import pytest
@@ -66,6 +67,21 @@ async def test_a_commit_is_checked_out_as_it_is_whatever_was_there_and_whatever_
         assert text in (tree / "package.star").read_text()
         assert not (tree / "left").exists()
     assert not (tmp_path / "hooked").exists()
+
+
+@story
+async def test_a_checkout_has_the_modes_of_the_commit_whatever_umask_the_service_has(tmp_path):
+    repo = Watched(tmp_path)
+    commit = repo.push(writes("one"))
+    before = os.umask(0o077)
+    try:
+        clone = Clone(str(tmp_path / "clone.git"), repo.url, (), lambda _: None)
+        clone.prepare()
+        await clone.fetch("refs/heads/main", 30)
+        await clone.check_out(commit, str(tmp_path / "tree"), 30)
+    finally:
+        os.umask(before)
+    assert (tmp_path / "tree/package.star").stat().st_mode & 0o777 == 0o644
 
 
 @story

@@ -4,6 +4,7 @@ and nothing that fails or hangs is in anybody's way."""
 import os
 import random
 import socket
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -179,6 +180,23 @@ async def test_a_pipeline_ends_at_its_time_out_with_all_its_processes(tmp_path):
         await it.until(lambda: it.state.run(run.id).status == "failed")
         assert "took longer than" in it.state.run(run.id).reason
         assert not Path(f"/proc/{child.read_text().strip()}").exists() or it.state.runs("web")[0].id != run.id
+
+
+@story
+async def test_nothing_is_begun_while_programs_of_a_killed_daemon_still_work_on_the_watch(tmp_path):
+    repo, gate = Watched(tmp_path), Gate(tmp_path / "gate")
+    commit = repo.push(writes("one"))
+    (tmp_path / "state/watch/locks").mkdir(parents=True)
+    orphan = ["flock", "--no-fork", str(tmp_path / "state/watch/locks/web"), "sh", "-c", "echo held; read line"]
+    with subprocess.Popen(orphan, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"held\n"
+        async with daemon(tmp_path, repo.watch(), plan=gate.plan) as it:
+            await it.until(lambda: any("still work on it" in line for line in it.said))
+            polls = it.supervisor.counters.polls
+            await it.until(lambda: it.supervisor.counters.polls > polls + 1)
+            assert gate.reached("check") == 0
+            process.stdin.close()
+            await it.good("web", commit)
 
 
 @story
