@@ -51,3 +51,9 @@ def test_the_documentation_has_the_same_table():
     for state in State:
         after = ", ".join(f"`{one}`" for one in sorted(ALLOWED[state])) or "nothing"
         assert f"| `{state}` | {MEANING[state]} | {after} |" in text
+
+
+def test_the_guide_tells_the_meaning_of_every_state():
+    text = (Path(__file__).parents[3] / "docs/delivery.md").read_text()
+    rows = [line for line in text.splitlines() if line.startswith("| `") and line.split("`")[1] in list(State)]
+    assert rows == [f"| `{state}` | {meaning} |" for state, meaning in MEANING.items()]

@@ -1,5 +1,6 @@
 """kill -9 of the daemon at every step, and start it again: each commit is applied, once, and is good."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -41,24 +42,21 @@ class Killed:
         words = [sys.executable, str(DRIVER), str(self.folder / "state"), str(self.watches), at, when]
         return subprocess.Popen(words, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
-    def ref(self):
-        state = State(str(self.folder / "state/watch/state.db"))
-        try:
-            return next(iter(state.refs("web")), None), state.runs("web")
-        finally:
-            state.close()
+    def state(self):
+        return contextlib.closing(State(str(self.folder / "state/watch/state.db")))
 
     def until_good(self, commit, deadline=60):
-        with self.start() as process:
+        with self.state() as state, self.start() as process:
             try:
                 end = time.monotonic() + deadline
-                while (ref := self.ref()[0]) is None or ref.good != commit:
-                    assert time.monotonic() < end, ref
+                while not (found := state.refs("web")) or found[0].good != commit:
+                    assert time.monotonic() < end, found
                     assert process.poll() is None, process.stdout.read()
                     time.sleep(0.05)
             finally:
                 process.send_signal(signal.SIGTERM)
                 process.wait(60)
+            return state.refs("web")[0], state.runs("web")
 
 
 def killed_once(tmp_path, at, when):
@@ -66,8 +64,7 @@ def killed_once(tmp_path, at, when):
     commit = it.repo.push(writes("one"))
     with it.start(at, when) as process:
         assert process.wait(60) == -signal.SIGKILL, process.stdout.read()
-    it.until_good(commit)
-    ref, history = it.ref()
+    ref, history = it.until_good(commit)
     assert it.repo.site() == "one"
     assert (ref.good, ref.queued, ref.running, ref.failed) == (commit, "", "", "")
     assert [run.status for run in history] == ["good"], "the run that was cut off went on, and nothing else ran"
@@ -91,8 +88,7 @@ def test_a_daemon_killed_while_something_is_applied_takes_it_back_or_finishes_it
     commit = it.repo.push(package(f'plan.file.write("one", "/site")\n{exec_}'))
     with it.start() as process:
         assert process.wait(60) == -signal.SIGKILL, process.stdout.read()
-    it.until_good(commit)
-    ref, history = it.ref()
+    ref, history = it.until_good(commit)
     assert (it.repo.site(), ref.good, [run.status for run in history]) == ("one", commit, ["good"])
     states = [run.state for run in runs(str(tmp_path / "state"))]
     assert states[-1] == "executed"

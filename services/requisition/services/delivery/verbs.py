@@ -102,7 +102,7 @@ def pauses(queue: Queue) -> dict[str, str]:
 
 def stop_holder(queue: Queue, rows: sqlite3.Connection, job: Job, how: str, who: str, why: str) -> bool:
     """Ask the worker that holds a job to stop. False when nobody does."""
-    if not _held(queue, job):
+    if not held(queue, job):
         return False
     queue.note(rows, job.id, who, job.state, job.state, f"{how}: {why}")
     rows.execute("UPDATE jobs SET stop = ? WHERE id = ?", (how, job.id))
@@ -114,9 +114,10 @@ def _at(job: Job) -> tuple[str, str]:
 
 
 def _free(queue: Queue, job: Job) -> None:
-    if _held(queue, job):
+    if held(queue, job):
         raise Conflicted.of(f"job {job.id} is being worked on", where=job.owner, next="wait, or cancel it")
 
 
-def _held(queue: Queue, job: Job) -> bool:
+def held(queue: Queue, job: Job) -> bool:
+    """Whether a worker has it."""
     return bool(job.lease) and job.due is not None and job.due > queue.clock.elapsed()

@@ -124,7 +124,7 @@ class Pipeline:
                 raise Rewritten.of(
                     f"{refs.short(run.ref)} was rewritten: {run.hash[:12]} does not follow {run.good[:12]}",
                     why="that is its last good commit, and this watch refuses to leave it",
-                    next=f"if that is meant: plan watch run-now {watch.name}",
+                    next=f"if that is meant: plan watch now {watch.name} {refs.short(run.ref)}",
                 )
         try:
             await clone.check_out(run.hash, self._place.tree, self._left())
