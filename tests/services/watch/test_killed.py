@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -78,7 +79,11 @@ def test_a_daemon_killed_at_a_step_goes_on_with_it(tmp_path, at, when):
     killed_once(tmp_path, at, when)
 
 
-@pytest.mark.parametrize("also", ["", "kill -9 $PPID;"], ids=["alone", "with the runtime"])
+@pytest.mark.parametrize(
+    "also",
+    ["", "kill -9 $PPID;", "kill -9 $(ps -o ppid= -p $PPID); sleep 2; exit;"],
+    ids=["alone", "with the runtime", "with plan, and the runtime goes on"],
+)
 def test_a_daemon_killed_while_something_is_applied_takes_it_back_or_finishes_it(tmp_path, also):
     it = Killed(tmp_path)
     script = (
@@ -99,3 +104,22 @@ def test_a_daemon_killed_while_something_is_applied_takes_it_back_or_finishes_it
 @pytest.mark.parametrize(("at", "when"), [moment for moment in MOMENTS if moment not in OFTEN])
 def test_a_daemon_killed_at_any_moment_goes_on_with_it(tmp_path, at, when):
     killed_once(tmp_path, at, when)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(3))
+def test_killed_again_and_again_while_commits_arrive_none_is_repeated_and_the_newest_is_never_lost(tmp_path, seed):
+    it, chance = Killed(tmp_path), random.Random(seed)
+    for number in range(20):
+        commit = it.repo.push(writes(f"{number}"))
+        with it.start() as process:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(chance.uniform(0.2, 4))
+            process.kill()
+    ref, history = it.until_good(commit)
+    assert it.repo.site() == "19"
+    assert (ref.queued, ref.running, ref.failed) == ("", "", "")
+    assert [run.reason for run in history if run.status != "good"] == []
+    assert len({run.hash for run in history}) == len(history), "no commit ran twice"
+    executed = [run.source_root for run in runs(str(tmp_path / "state")) if run.state == "executed"]
+    assert len(set(executed)) == len(executed), "no run was applied twice"
