@@ -50,6 +50,7 @@ bench: $(READY)  ## Measure; figures for docs, not a test.
 	$(BIN)/python bench/run.py
 	$(BIN)/python bench/walk.py
 	$(BIN)/python bench/watch.py
+	$(BIN)/python bench/delivery.py
 
 clean:  ## Remove what tools left behind, but not .venv.
 	rm -rf build dist demo-out .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage*

@@ -200,10 +200,12 @@ def test_metrics_and_health_are_there_when_they_are_asked_for(desk, repo):
     assert http_get(address, "/health", Host="evil.example")[0] == 403
 
 
-def test_a_failure_is_told_and_one_who_does_not_listen_changes_nothing(desk, repo):
+def test_a_failure_is_told_and_one_who_does_not_listen_changes_nothing(desk, repo, tmp_path):
     with Ear() as ear:
         broken = repo.push("this is no Starlark")
-        notify = [{"url": ear.url}, {"url": f"http://127.0.0.1:{free_port()}/", "on": ["failure", "success"]}]
+        (tmp_path / "one").write_text(ear.url)
+        (tmp_path / "two").write_text(f"http://127.0.0.1:{free_port()}/")
+        notify = [{"url_file": f"{tmp_path}/one"}, {"url_file": f"{tmp_path}/two", "on": ["failure", "success"]}]
         desk.configure("interval: 100ms", "watches:", entry(repo, notify=notify, retries=0))
         desk.start()
         desk.until(lambda: desk.ref().get("failed") == broken)
@@ -249,6 +251,31 @@ def test_what_a_package_says_cannot_act_upon_the_terminal_of_who_reads_its_log(d
     for words in (("logs", "web"), ("show", "web"), ("list",)):
         assert not set("\x1b\x07") & set(desk.plan(*words))
     assert "\x1b" not in desk.said
+
+
+def test_every_option_of_add_reaches_the_watch_with_whole_paths(desk, tmp_path):
+    desk.configure("interval: 1h")
+    desk.start()
+    (tmp_path / "signers").write_text("")
+    desk.plan(
+        "add", "web", "/srv/absent.git", "--ref", "main", "--ref", "release/*", "--path", "packages/web",
+        "--interval", "5m", "--root", "target", "--trust", "commit", "--signers", "signers", "--feature", "+tls",
+        "--set", "port=8080", "--env", "STAGE=test", "--secret", "token=file:secrets/token", "--on-failure", "pause",
+        "--pause-after", "2", "--retries", "0", "--on-rewrite", "accept", "--timeout", "10m", "--notify-file", "hook",
+    )  # fmt: skip
+    assert desk.shown()["listed"]["kept"]["watch"] == {
+        "name": "web", "url": "/srv/absent.git", "refs": ["main", "release/*"], "path": "packages/web", "interval": 300,
+        "root": f"{tmp_path}/target", "trust": "commit", "signers": f"{tmp_path}/signers", "features": ["+tls"],
+        "settings": {"port": "8080"}, "environment": {"STAGE": "test"}, "timeout": 600,
+        "secrets": {"token": f"file:{tmp_path}/secrets/token"}, "on_failure": "pause", "pause_after": 2, "retries": 0,
+        "on_rewrite": "accept", "notify": [{"url_file": f"{tmp_path}/hook", "on": ["failure", "paused"]}],
+    }  # fmt: skip
+    desk.until(lambda: desk.shown()["listed"]["remote"]["failures"])
+    assert "remote: " in desk.plan("list", "--detailed-exitcode", code=2)
+    for words in (("--set", "port"), ("--secret", "token=hunter2"), ("--interval", "often"), ("--ref", "-x")):
+        told = desk.plan("add", "other", "/srv/absent.git", *words, code=4)
+        assert "hunter2" not in told
+    assert "has not run yet" in desk.plan("logs", "web", code=4)
 
 
 HOSTILE = {

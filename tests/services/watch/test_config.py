@@ -72,7 +72,8 @@ def test_a_whole_file_is_read_and_durations_are_seconds():
         ("    pause_after: 0", "1:1", "1 to 1000"),
         ("    retry_limit: 3d", "19:18", "within a day"),
         ("    timout: 5m", "20:5", "did you mean 'timeout'"),
-        ("    notify: [{}]", "21:13", "url or url_file"),
+        ("    notify: [{}]", "21:14", "missing required field `url_file`"),
+        ("    notify: [{url_file: 'https://hunter2'}]", "21:13", "the absolute path of the file"),
         ("    name: other", "21:11", "the key is the name"),
     ],
 )

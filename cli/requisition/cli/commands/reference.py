@@ -68,8 +68,8 @@ _FRAMES = ("event", "result")
 def schema(output: Output, /, name: str) -> None:
     """Print a JSON Schema; without a NAME, list them.
 
-    `order`, `receipt` and `trust` are documents, `package` is package.yaml, `watch` watch.yaml; `event` and `result`
-    are the lines of `plan apply --json`, `tree-event` those of `.plan/events.jsonl`.
+    `order` and `receipt` are documents; `package`, `trust`, `watch` and `delivery` are files that people write; `event`
+    and `result` are the lines of `plan apply --json`, `tree-event` those of `.plan/events.jsonl`.
     """
     from requisition.compiler import manifest_schema
     from requisition.schemas import jsonschema

@@ -93,28 +93,16 @@ def install(output: Output, /, config: str | None, to: str | None, *, user: bool
     When every watch names a target root, the rest of the machine is read-only to the daemon. Install it again after
     watch.yaml has got another root.
     """
-    from requisition.runtime.places import config_dir
+    from requisition.cli import units
     from requisition.services.watch import unit
     from requisition.services.watch.config import default_path
 
-    user = user or os.geteuid() != 0
     path = os.path.abspath(config or default_path())
     found = _configured(config)
-    command = [sys.executable, "-P", "-m", "requisition.cli.main", "watch", "run", "--state", output.state_dir]
-    command += ["--config", path] if config or os.path.exists(path) else []
-    roots = unit.roots_of(found.watches.values()) if found.watches else None
-    writable = (output.state_dir, *([os.path.dirname(os.path.abspath(found.socket))] if found.socket else []))
-    for folder in writable:
-        os.makedirs(folder, mode=0o700, exist_ok=True)
-    text = unit.text(unit.Service(command=tuple(command), writable=writable, roots=roots, user=user))
-    folder = to or (os.path.join(os.path.dirname(config_dir()), "systemd/user") if user else "/etc/systemd/system")
-    place = os.path.join(os.path.abspath(folder), unit.NAME)
-    written = unit.save(place, text)
-    systemctl = "systemctl --user" if user else "systemctl"
-    if output.as_json:
-        output.json({"path": place, "written": written, "confined": roots is not None and not user})
-    output.say(f"{output.style('✓', 'good')} {place} {'is written' if written else 'is as it must be'}")
-    output.say(f"Next: {systemctl} daemon-reload && {systemctl} enable --now {unit.NAME}")
+    command = units.command(output, "watch", "run", *(["--config", path] if config or os.path.exists(path) else []))
+    own = (output.state_dir, *([os.path.dirname(os.path.abspath(found.socket))] if found.socket else []))
+    user = user or os.geteuid() != 0
+    units.install(output, unit.service(command, own, found.watches.values(), user=user), to)
 
 
 @watch.command()

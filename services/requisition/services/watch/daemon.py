@@ -2,17 +2,15 @@
 
 import asyncio
 import gc
-import os
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from random import Random
-from socket import AF_UNIX, SOCK_DGRAM
-from socket import socket as Socket  # noqa: N812  (`socket` is the path of ours here)
 
 from aiohttp import web
 
 from requisition.schemas.diagnostic import Failure
+from requisition.services import systemd
 from requisition.services.clock import Clock
 from requisition.services.control import Control
 from requisition.services.watch import metrics, notify
@@ -50,13 +48,13 @@ async def serve(
         loop.add_signal_handler(signal.SIGHUP, hangups.set)
         again = asyncio.ensure_future(_reload_each_time(hangups, requests, say))
         stack.callback(again.cancel)
-        if patience := _patience_of_systemd():
-            stack.callback(asyncio.ensure_future(_show_life(patience / 3)).cancel)
+        if patience := systemd.patience():
+            stack.callback(asyncio.ensure_future(systemd.show_life(patience / 3)).cancel)
         say(f"at work; watches in watch.yaml: {len(settings.config.watches)}; socket {socket}")
         gc.freeze()  # what is loaded stays: to look through all of it now and then would take tens of milliseconds
-        tell_systemd("READY=1")
+        systemd.tell("READY=1")
         await asyncio.wait((work,))
-        tell_systemd("STOPPING=1")
+        systemd.tell("STOPPING=1")
 
 
 @asynccontextmanager
@@ -107,29 +105,3 @@ async def _served(address: str, site: web.Application) -> AsyncIterator[None]:
         yield
     finally:
         await runner.cleanup()
-
-
-async def _show_life(seconds: float) -> None:
-    """Tell systemd now and then that the loop goes round, so that it starts a daemon anew whose loop does not."""
-    while True:
-        tell_systemd("WATCHDOG=1")
-        await asyncio.sleep(seconds)
-
-
-def _patience_of_systemd() -> float:
-    """Seconds after which systemd takes this process for dead (sd_watchdog_enabled(3)), 0 for never."""
-    asked, whom = os.environ.get("WATCHDOG_USEC", ""), os.environ.get("WATCHDOG_PID", str(os.getpid()))
-    return int(asked) / 1e6 if asked.isdigit() and whom == str(os.getpid()) else 0
-
-
-def tell_systemd(message: str) -> None:
-    """Say how far we are, if we were started by systemd and it listens (sd_notify(3))."""
-    address = os.environ.get("NOTIFY_SOCKET", "")
-    if address[:1] not in ("/", "@"):
-        return
-    with Socket(AF_UNIX, SOCK_DGRAM) as channel:
-        try:
-            channel.connect(address.replace("@", "\0", 1) if address[0] == "@" else address)
-            channel.sendall(message.encode())
-        except OSError:
-            pass  # nobody listens: it is not our work that fails
