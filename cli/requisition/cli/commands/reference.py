@@ -68,13 +68,14 @@ _FRAMES = ("event", "result")
 def schema(output: Output, /, name: str) -> None:
     """Print a JSON Schema; without a NAME, list them.
 
-    `order`, `receipt` and `trust` are documents, `package` is package.yaml; `event` and `result` are the lines of
-    `plan apply --json`, `tree-event` those of `.plan/events.jsonl`.
+    `order` and `receipt` are documents; `package`, `trust`, `watch` and `delivery` are files that people write; `event`
+    and `result` are the lines of `plan apply --json`, `tree-event` those of `.plan/events.jsonl`.
     """
     from requisition.compiler import manifest_schema
     from requisition.schemas import jsonschema
+    from requisition.services.watch import schema as watch_schema
 
-    known = [*sorted([*jsonschema.TYPES, manifest_schema.NAME]), *_FRAMES]
+    known = [*sorted([*jsonschema.TYPES, manifest_schema.NAME, watch_schema.NAME]), *_FRAMES]
     if not name and output.as_json:
         output.json(known)
     elif not name:
@@ -88,6 +89,8 @@ def schema(output: Output, /, name: str) -> None:
         click.echo(msgspec.json.format(msgspec.json.encode(head | found), indent=2))
     elif name == manifest_schema.NAME:
         click.echo(manifest_schema.schema(), nl=False)
+    elif name == watch_schema.NAME:
+        click.echo(watch_schema.schema(), nl=False)
     elif name in known:
         click.echo(jsonschema.schema(name), nl=False)
     else:

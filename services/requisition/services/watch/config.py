@@ -46,10 +46,9 @@ Trust = Literal["", "commit", "tag", "order"]
 
 
 class Notify(Struct, frozen=True, forbid_unknown_fields=True):
-    """Where the end of a run is told. `url_file`: a file that holds the address, where the address is a secret."""
+    """Where the end of a run is told. `url_file`: the file that holds the address, which often is a secret."""
 
-    url: str = ""
-    url_file: str = ""
+    url_file: str
     on: tuple[Literal["success", "failure", "paused"], ...] = ("failure", "paused")
 
 
@@ -206,8 +205,8 @@ def _option_faults(watch: Watch) -> Iterator[tuple[str, str]]:
     if max(watch.retry_after, watch.retry_limit) > MAX_WAIT:
         yield "retry_limit", "a failure is tried again within a day"
     for one in watch.notify:
-        if bool(one.url) == bool(one.url_file):
-            yield "notify", "give url or url_file, one of them"
+        if not one.url_file.startswith("/") or "\0" in one.url_file:
+            yield "notify", "url_file is the absolute path of the file that holds the address"
 
 
 def _trust_faults(watch: Watch) -> Iterator[tuple[str, str]]:

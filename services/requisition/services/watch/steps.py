@@ -1,11 +1,13 @@
-"""The programs of a pipeline's steps: words and environment. Pure.
+"""The programs of a pipeline's steps, words and environment, and the places where they work.
 
 What is signed is verified before any of it is read: a signed commit or tag right after it was fetched; a signed order,
 which is built already, instead of check and build.
 """
 
 import os
+import shutil
 import sys
+from collections.abc import Collection
 
 from msgspec import Struct
 
@@ -103,3 +105,12 @@ def environment(watch: Watch) -> dict[str, str]:
     """Of every step but git's: the little that programs need, and what the watch declares."""
     ours = {name: os.environ[name] for name in _KEPT if name in os.environ}
     return {**ours, "LC_ALL": "C.UTF-8", **watch.environment}
+
+
+def sweep(folder: str, kept: Collection[str]) -> None:
+    """Remove the checkouts and orders of all other runs of a watch."""
+    for inner, ending in (("trees", ""), ("orders", ".plan")):
+        for name in os.listdir(f"{folder}/{inner}"):
+            if name.removesuffix(ending) not in kept:
+                path = f"{folder}/{inner}/{name}"
+                shutil.rmtree(path, ignore_errors=True) if inner == "trees" else os.unlink(path)
