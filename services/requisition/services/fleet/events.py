@@ -19,7 +19,7 @@ COMMAND_TYPE = "application/vnd.requisition.command+json"
 Text = Annotated[str, Meta(max_length=2048)]
 Moment = Annotated[int, Meta(ge=0, le=1 << 53)]
 Cause = Literal["failed", "unconfirmed", "recalled"]
-OrderOrNone = Annotated[str, Meta(pattern=r"\A(sha256:[0-9a-f]{64})?\Z")]
+OrderOrNone = Annotated[str, Meta(pattern=r"^(sha256:[0-9a-f]{64})?$(?!\n)")]
 
 
 class _Said(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, tag_field="event"):

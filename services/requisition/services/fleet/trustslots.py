@@ -247,7 +247,7 @@ class Nonce(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True)
     where one is named. With one, a second use after a lost database can bring in nobody else."""
 
     host: Name
-    sha256: Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
+    sha256: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$(?!\n)")]
     expires_at: Moment
     key: str = ""
 
