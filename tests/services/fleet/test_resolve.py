@@ -8,8 +8,7 @@ from requisition.services.fleet import config, rollout
 from requisition.services.fleet.resolve import Orders, resolve
 from requisition.services.fleet.rollout import Edge, Rollout, digest
 from requisition.services.fleet.selectors import HostFacts, selected
-
-from .test_config import GOOD
+from support.fleets import FLEET_YAML as GOOD
 
 ORDERS: Orders = {"db": {"": digest(b"db")}, "web": {"linux/amd64": digest(b"web"), "linux/arm64": digest(b"arm")}}
 FLEET = config.parse(GOOD, "fleet.yaml")

@@ -1,7 +1,7 @@
 """The public JSON Schemas of the fleet, generated from the types; a test fails when the files beside them drift.
 
-`python -m requisition.services.fleet.schema` writes them again. What they cannot say (which fields go together, which hosts
-there are) is told by `config.parse` and `rollout.faults`.
+`python -m requisition.services.fleet.schema` writes them again. What they cannot say (which fields go together, which
+hosts there are) is told by `config.parse` and `rollout.faults`.
 """
 
 import os
