@@ -170,7 +170,19 @@ def test_a_policy_to_halt_goes_back_by_the_word_of_an_operator_alone() -> None:
     agent = replace(CONVERGED, terms=terms_of(HALT, "a"))
     offer = OFFER._replace(number=2, recall=True, terms=terms_of(HALT, "a"))
     assert after(agent, offer).phase is Phase.CONVERGED
-    assert after(agent, offer._replace(by_operator=True)).phase is Phase.ROLLING_BACK
+    assert after(agent, offer._replace(authority="operator")).phase is Phase.ROLLING_BACK
+
+
+@pytest.mark.parametrize(
+    ("authority", "phase"), [("", Phase.CONVERGED), ("proof", Phase.ROLLING_BACK), ("operator", Phase.ROLLING_BACK)]
+)
+def test_where_keys_are_known_a_server_must_prove_that_others_failed(authority: Any, phase: Phase) -> None:
+    terms = replace(terms_of(BACK, "a"), keyed=True)
+    offer = OFFER._replace(number=2, recall=True, terms=terms, authority=authority)
+    agent, found = step(replace(CONVERGED, terms=terms), offer, START)
+    assert agent.phase is phase
+    if not authority:
+        assert "nothing proves that enough hosts failed" in reports(found)[0].reason
 
 
 def test_a_recall_with_nothing_to_go_back_from_is_answered_with_how_it_stands() -> None:

@@ -81,10 +81,10 @@ class AgentMirrored(RuleBasedStateMachine):
         assert not [text for text in complaints if "cannot follow" in text or "that it is not in" in text], complaints
         assert not [text for text in complaints if "it says it converged" in text], complaints
 
-    @rule(number=st.integers(1, 40), which=st.sampled_from(ROLLOUTS), recall=st.booleans(), by=st.booleans(),
+    @rule(number=st.integers(1, 40), which=st.sampled_from(ROLLOUTS), recall=st.booleans(), by=st.sampled_from(["", "proof", "operator"]),
           age=st.sampled_from([0, MINUTE, DAY, 2 * DAY, -2 * MINUTE]), late=st.sampled_from([0, MINUTE, 2 * MINUTE]),
           objection=st.sampled_from(["", "", "", "not signed"]))  # fmt: skip
-    def offered(self, number: int, which: Any, recall: bool, by: bool, age: int, late: int, objection: str) -> None:
+    def offered(self, number: int, which: Any, recall: bool, by: Any, age: int, late: int, objection: str) -> None:
         before = self.agent
         offer = Offered(number, recall, terms_of(which, "a"), self.now - age, self.now - late, by, objection)
         self.say(offer)
@@ -98,7 +98,7 @@ class AgentMirrored(RuleBasedStateMachine):
 
     @rule(number=st.integers(1, 3), which=st.sampled_from(ROLLOUTS[-1:]))
     def offered_next(self, number: int, which: Any) -> None:
-        self.offered(self.agent.dispatches + number, which, recall=False, by=False, age=0, late=0, objection="")
+        self.offered(self.agent.dispatches + number, which, recall=False, by="", age=0, late=0, objection="")
 
     @rule(ok=st.booleans(), standing=STANDING)
     def run_ended(self, ok: bool, standing: str) -> None:

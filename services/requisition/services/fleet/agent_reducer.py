@@ -101,14 +101,24 @@ def _objection(agent: AgentState, offer: Offered, at: int) -> str:
     if offer.objection:
         return offer.objection
     if offer.recall:
-        allowed = offer.by_operator or offer.terms.goes_back
-        return "" if allowed else "its policy is to halt, and no operator signed that it goes back"
+        return _unauthorised(offer)
     if offer.terms.serial < agent.serial:
         return f"its serial {offer.terms.serial} is lower than {agent.serial}, begun here before"
     if offer.tip > at + SKEW:
         return "what was signed for its channel is of the future"
     if at - offer.tip > offer.terms.freshness + SKEW:
         return "what was signed for its channel is too old"
+    return ""
+
+
+def _unauthorised(offer: Offered) -> str:
+    """Why a host does not go back because a server says so; "" when it does."""
+    if offer.authority == "operator":
+        return ""
+    if not offer.terms.goes_back:
+        return "its policy is to halt, and no operator signed that it goes back"
+    if offer.terms.keyed and offer.authority != "proof":
+        return "nothing proves that enough hosts failed, and no operator signed that it goes back"
     return ""
 
 

@@ -11,7 +11,8 @@ from requisition.services.fleet.state import Phase, ProbeState
 
 
 class Terms(Struct, frozen=True):
-    """What a signed rollout says for one host."""
+    """What a signed rollout says for one host. `keyed`: it names the keys of all its hosts, so that their failures can
+    be proved by their own signed reports."""
 
     rollout: str
     serial: int
@@ -22,6 +23,7 @@ class Terms(Struct, frozen=True):
     start_within: int
     confirm_within: int
     goes_back: bool
+    keyed: bool
     probes: tuple[Probe, ...]
 
 
@@ -66,7 +68,7 @@ class Offered(NamedTuple):
     terms: Terms
     tip: int
     asked_at: int
-    by_operator: bool = False
+    authority: Literal["", "proof", "operator"] = ""
     objection: str = ""
 
 
@@ -138,5 +140,6 @@ def terms_of(layout: Layout, host: str) -> Terms:
         policy.start_within,
         policy.confirm_within,
         policy.on_failure == "rollback-and-halt",
+        all(target.key for target in rollout.targets),
         layout.probes_of(host),
     )
