@@ -40,7 +40,7 @@ def test_every_promise_holds(first: int) -> None:
 @pytest.mark.parametrize("first", range(1001, 2001, 50))
 def test_every_promise_holds_over_a_thousand_seeds(first: int) -> None:
     for seed in range(first, first + 50):
-        play(seed, Size(hosts=(12, 24, 48)[seed % 3], channels=1 + seed % 4, rollouts=3 + seed % 3))
+        play(seed, Size(hosts=(12, 36, 120)[seed % 3], channels=1 + seed % 4, rollouts=3 + seed % 3))
 
 
 @pytest.mark.long
