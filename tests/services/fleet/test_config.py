@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from requisition.schemas.diagnostic import BadInput, Refused
-from requisition.services.fleet import config
+from requisition.services.fleet import config, fleetfile
 from support.fleets import FLEET_YAML as GOOD
 
 
@@ -19,7 +19,7 @@ def findings(text: str) -> list[str]:
 def test_a_fleet_is_read() -> None:
     fleet = config.parse(GOOD, "fleet.yaml")
     assert fleet.hosts["web1"].tags == ("canary",)
-    assert config.span(fleet.channels["web"].freshness) == 86_400_000
+    assert fleetfile.span(fleet.channels["web"].freshness) == 86_400_000
     assert fleet.policies["careful"].waves[0].soak == "10m"
     assert config.parse(GOOD.replace('"1"', "1"), "f") == fleet
 

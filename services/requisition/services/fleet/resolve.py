@@ -11,12 +11,13 @@ from msgspec.structs import replace
 
 from requisition.schemas.diagnostic import BadInput, Diagnostic
 from requisition.schemas.keys import parse_public_key
-from requisition.services.fleet.config import ChannelEntry, Fleet, PolicyEntry, WaveEntry, probe_of, span
+from requisition.services.fleet.fleetfile import ChannelEntry, Fleet, PolicyEntry, ProbeEntry, WaveEntry, span
 from requisition.services.fleet.rollout import (
     Budget,
     Edge,
     Health,
     Policy,
+    Probe,
     Rollout,
     Target,
     Wave,
@@ -87,7 +88,7 @@ def _channel(
         after=tuple(sorted(set(entry.after))),
         budgets=_budgets(fleet, facts, set(wave_of), where),
         probes=tuple(
-            probe_of(probe, one, hosts)
+            _probe(probe, one, hosts)
             for probe, one in sorted(fleet.probes.items())
             if one.mode != "disabled" and (hosts := selected(one.hosts, members, f"{where}: probes.{probe}.hosts"))
         ),
@@ -160,4 +161,20 @@ def _policy(name: str, entry: PolicyEntry) -> Policy:
         rollback_within=span(entry.rollback_within),
         sustain=span(entry.sustain),
         offline_after=span(entry.offline_after),
+    )
+
+
+def _probe(name: str, entry: ProbeEntry, hosts: tuple[str, ...]) -> Probe:
+    assert entry.mode != "disabled"
+    return Probe(
+        name,
+        entry.kind,
+        hosts,
+        entry.mode,
+        span(entry.every),
+        span(entry.timeout),
+        entry.command,
+        entry.url,
+        entry.expect,
+        entry.units,
     )

@@ -10,8 +10,8 @@ from typing import Any
 import msgspec
 
 from requisition.schemas import jsonschema
-from requisition.services.fleet.config import Fleet
 from requisition.services.fleet.events import Command, Report
+from requisition.services.fleet.fleetfile import Fleet
 from requisition.services.fleet.rollout import Rollout, Tip
 from requisition.services.fleet.trustslots import Nonces, Revocations, TrustEntry
 
