@@ -2,12 +2,12 @@
 
 from random import Random
 
+from msgspec.structs import replace
+
 from requisition.services.fleet import effects, events
 from requisition.services.fleet.applier import Change
 from requisition.services.fleet.state import FleetState, HostState, Phase, Retiring, Settings
 from requisition.services.fleet.store import Paper
-from msgspec.structs import replace
-
 from support.fleets import MINUTE, OLD, Table, made, order_of
 
 HOSTS = ("a", "b", "c", "d")
@@ -38,7 +38,19 @@ class Stirred(Table):
 
     def step(self) -> None:
         """Something happens."""
-        names = ["publish", "tick", "tick", "tick", "wait", "hand_out", "take_offer", "take_offer", "odd", "verb", "rare"]
+        names = [
+            "publish",
+            "tick",
+            "tick",
+            "tick",
+            "wait",
+            "hand_out",
+            "take_offer",
+            "take_offer",
+            "odd",
+            "verb",
+            "rare",
+        ]
         getattr(self, f"_{self.random.choice(names)}")()
 
     def _publish(self) -> None:

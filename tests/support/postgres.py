@@ -1,4 +1,4 @@
-"""A PostgreSQL server of a test's own, on a socket in a folder of its own, and a new database in it for each store."""
+"""A PostgreSQL server of a test's own, on a socket in a folder of its own."""
 
 import os
 import shutil
@@ -15,7 +15,7 @@ WHY_NOT = "" if BIN is not None else "needs Debian's postgresql"
 class Server:
     """Started when it is entered. Whoever reaches the socket is let in: the folder is the server's user's alone."""
 
-    def __init__(self, *, durable: bool = False) -> None:
+    def __init__(self) -> None:
         assert BIN is not None
         self.folder = Path(tempfile.mkdtemp(prefix="pg-"))  # short: a socket's path has 107 bytes
         self._as = []
@@ -23,8 +23,6 @@ class Server:
             shutil.chown(self.folder, "postgres")
             self._as = ["runuser", "-u", "postgres", "--"]
         self._quiet = {"check": True, "stdout": subprocess.DEVNULL, "cwd": self.folder}
-        self._sync = "" if durable else "-F "
-        self._made = 0
 
     def __enter__(self) -> "Server":
         words = ["-N", "-A", "trust", "-U", "postgres", "-D", self.folder / "data"]
@@ -37,20 +35,19 @@ class Server:
         shutil.rmtree(self.folder)
 
     def start(self) -> None:
-        options = f"{self._sync}-c listen_addresses='' -k {self.folder}"
+        options = f"-F -c listen_addresses='' -k {self.folder}"  # -F: a process may die here, the machine will not
         self._control("-w", "-o", options, "-l", self.folder / "log", "start")
 
     def stop(self) -> None:
         """At once, as if the power went."""
         self._control("-m", "immediate", "stop")
 
-    def database(self) -> str:
-        """The address of a new database."""
-        self._made += 1
-        name = f"fleet{self._made}"
-        with psycopg.connect(f"host={self.folder} user=postgres dbname=postgres", autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {name}")
-        return f"host={self.folder} user=postgres dbname={name}"
+    def emptied(self) -> str:
+        """The address of its database, in which no store is any more."""
+        address = f"host={self.folder} user=postgres dbname=postgres"
+        with psycopg.connect(address, autocommit=True) as connection:
+            connection.execute("DROP SCHEMA IF EXISTS requisition_fleet CASCADE")
+        return address
 
     def _control(self, *words: object) -> None:
         subprocess.run([*self._as, BIN / "pg_ctl", "-D", self.folder / "data", *words], **self._quiet)

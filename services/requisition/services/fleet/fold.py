@@ -221,7 +221,7 @@ def _planned(fleet: FleetState, action: actions.PlanAction, at: int) -> Applied:
             new = replace(fleet, rollouts=_without(fleet.rollouts, action.rollout), layouts=layouts)
             return new, (ForgetRollout(action.rollout),)
         case actions.PruneLog():
-            if action.before <= fleet.log_from:
+            if not fleet.number or action.before <= fleet.log_from:
                 return fleet, ()
             return replace(fleet, log_from=action.before), (CutLog(action.before),)
     return _host(fleet, action.host, action, at)

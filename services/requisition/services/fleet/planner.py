@@ -211,7 +211,7 @@ def _housekeeping(survey: Survey) -> Iterator[PlanAction]:
         if rollout.stage is Stage.SUPERSEDED and name not in old and _rows_are_gone(fleet, rollout.since):
             yield PruneRollout(name)
     before = now - fleet.settings.keep_log
-    if before - fleet.log_from >= fleet.settings.keep_log // _LOG_STEPS:
+    if fleet.number and before - fleet.log_from >= fleet.settings.keep_log // _LOG_STEPS:
         yield PruneLog(before)
 
 

@@ -147,9 +147,7 @@ class Reactor:
             raise group if fenced is None else fenced.exceptions[0] from None
         finally:
             self._ended = True
-            for queue in (self._log, self._inbox):
-                while not queue.empty():
-                    _refuse(queue.get_nowait().waiter)
+            self._send_away()
 
     # -- what others ask for; all of them wait until it is on the disk, and raise NotTaken when it will not be
 
@@ -159,9 +157,8 @@ class Reactor:
             raise _not_taken()
         waiter: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         await self._inbox.put(_Asked(do, waiter))
-        if self._ended:
-            waiter.cancel()
-            raise _not_taken()
+        if self._ended:  # it was put by one that had waited for a place, and the next one waits for it
+            self._send_away()
         return await waiter
 
     async def take(self, event: events.Event) -> tuple[effects.Effect, ...]:
@@ -215,16 +212,24 @@ class Reactor:
     async def _mutate(self) -> None:
         while True:
             asked = await self._inbox.get()
-            if self._lag:
-                await self._load()
-            turn = Turn(self._ahead, self._now(), self._run)
             try:
-                result = asked.do(turn)
-            except Exception as error:  # noqa: BLE001  (no event, however odd, ends the server; who sent it is told)
-                _refuse(asked.waiter, error)
-                continue
-            self._ahead = turn.fleet
-            await self._log.put(_Made(turn.run, turn.fleet, turn.changes, result, asked.waiter))
+                await self._made(asked)
+            except BaseException:  # this ends, and it was in nobody's queue
+                _refuse(asked.waiter)
+                raise
+
+    async def _made(self, asked: _Asked) -> None:
+        """The next state, and into the queue of the log with it."""
+        if self._lag:
+            await self._load()
+        turn = Turn(self._ahead, self._now(), self._run)
+        try:
+            result = asked.do(turn)
+        except Exception as error:  # noqa: BLE001  (no event, however odd, ends the server; who sent it is told)
+            _refuse(asked.waiter, error)
+            return
+        self._ahead = turn.fleet
+        await self._log.put(_Made(turn.run, turn.fleet, turn.changes, result, asked.waiter))
 
     async def _write(self) -> None:
         while True:
@@ -294,6 +299,11 @@ class Reactor:
             except Failure as error:
                 self._tell("error", f"the document of rollout {name} cannot be read: {error}")
         return found
+
+    def _send_away(self) -> None:
+        for queue in (self._log, self._inbox):
+            while not queue.empty():
+                _refuse(queue.get_nowait().waiter)
 
     def _now(self) -> int:
         return int(self._clock.now() * 1000)
