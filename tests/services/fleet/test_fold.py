@@ -151,6 +151,7 @@ FAULTS: list[tuple[dict[str, Any], str]] = [
     ({"targets": (Target("a", 2, OLD),), "edges": ()}, "a wave that is not there"),
     ({"waves": ()}, "a wave that is not there"),
     ({"edges": (Edge("a", "z"),)}, "a host that is no target"),
+    ({"edges": (Edge("b", "a"),)}, "waits for one of a later wave"),
     ({"budgets": (Budget("one", ("b", "a"), max=1),)}, "not sorted"),
     ({"probes": (Probe("answers", "drift", ("a", "a")),)}, "one is there twice"),
     ({"probes": (FINE.probes[0], FINE.probes[0])}, "two probes have one name"),
