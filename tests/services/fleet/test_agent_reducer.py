@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 
@@ -229,3 +230,16 @@ def test_a_newer_offer_goes_back_to_the_order_that_converged() -> None:
     newer = OFFER._replace(number=2, terms=terms_of(made([["a"]], serial=6), "a"))
     assert after(CONVERGED, newer).prior == ORDER
     assert after(SOAKING, newer).prior == OLD
+
+
+def test_what_a_tool_printed_at_length_is_told_in_a_report_that_can_be_read() -> None:
+    _, found = step(ACTIVATING, RunEnded(ok=False, standing=OLD, exit_code=1, reason="x" * 100_000), START)
+    told = reports(found)[0]
+    assert told.reason == "x" * 2047 + "…"
+    report = events.Report(host="a", stream="s", seq=2, at=START, event=told)
+    assert msgspec.json.decode(msgspec.json.encode(report), type=events.Report) == report
+
+
+@pytest.mark.parametrize("agent", [IDLE, ACTIVATING, SOAKING, CONVERGED], ids=lambda agent: agent.phase)
+def test_the_state_of_a_host_is_read_as_it_was_saved(agent: AgentState) -> None:
+    assert msgspec.json.decode(msgspec.json.encode(agent), type=AgentState) == agent

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 
@@ -220,3 +221,18 @@ def test_a_host_that_still_changes_for_an_earlier_rollout_is_waited_for() -> Non
     table.report("a", events.Activated(table.host("a").rollout, order_of(1)))
     table.tick()
     assert table.offers()["a"].order == order_of(2)
+
+
+def test_records_are_read_as_they_were_saved() -> None:
+    table = Table("a", "b", "c")
+    table.publish(made([["a", "b"], ["c"]], probes=["answers"], on_failure="rollback-and-halt"))
+    table.tick()
+    table.converges("a")
+    table.fails("b")
+    table.tick()
+    table.report("c", events.Refused(table.fleet.channels["web"].present, 0, START, "no"))
+    fleet = table.fleet
+    for one in (*fleet.hosts.values(), *fleet.rollouts.values(), *fleet.channels.values(), *fleet.quarantined.values()):
+        assert msgspec.json.decode(msgspec.json.encode(one), type=type(one)) == one
+    for row in table.log:
+        assert msgspec.json.decode(msgspec.json.encode(row), type=events.Record) == row

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from requisition.services.fleet import effects, events, reducer
+from requisition.services.fleet.actions import QueueDispatch
 from requisition.services.fleet.agent_reducer import step
 from requisition.services.fleet.agent_state import (
     AgentState,
@@ -25,6 +26,7 @@ from requisition.services.fleet.agent_state import (
 from requisition.services.fleet.fold import fold
 from requisition.services.fleet.rollout import Budget, Health
 from requisition.services.fleet.state import BUSY, FleetState, HostState, Phase, Stage
+from requisition.services.fleet.why import why
 from support.fleets import DAY, MINUTE, OLD, START, Table, made, order_of
 
 HOSTS = ("a", "b", "c", "d", "e")
@@ -269,6 +271,15 @@ class FleetTold(RuleBasedStateMachine):
         probe.fleet, probe.now = fleet, self.table.now
         probe.tick(12)
         assert probe.plan() == (), "what was applied is planned again"
+
+    @invariant()
+    def why_agrees_with_the_planner(self) -> None:
+        table = self.table
+        answers = {name: why(table.fleet, name, table.now) for name in table.fleet.hosts}
+        for action in table.plan():
+            if isinstance(action, QueueDispatch) and not action.recall:
+                answer = answers[action.host]
+                assert (answer.status, answer.gate, answer.rollout) == ("waiting", "", action.rollout)
 
     @invariant()
     def a_tick_keeps_budgets(self) -> None:

@@ -287,7 +287,7 @@ def _next_look(agent: AgentState, at: int) -> int:
 def _emit(agent: AgentState, at: int, event: events.HostEvent, *then: Effect) -> Stepped:
     """The report first, then what it tells of: a host never does what it could not say it began."""
     agent = replace(agent, seq=agent.seq + 1)
-    return agent, (EmitEvent(agent.seq, at, event), *then)
+    return agent, (EmitEvent(agent.seq, at, events.clipped(event)), *then)
 
 
 def _restate(agent: AgentState, at: int) -> Stepped:
