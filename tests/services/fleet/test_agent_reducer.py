@@ -11,6 +11,7 @@ from requisition.services.fleet.agent_reducer import step
 from requisition.services.fleet.agent_state import (
     AgentState,
     Heard,
+    Joined,
     Missing,
     Offered,
     ProbeSeen,
@@ -224,6 +225,15 @@ def test_what_the_server_lost_is_told_anew_as_it_stands() -> None:
     restated = reports(found)[0]
     assert (restated.phase, restated.rollout, restated.standing) == (Phase.CONVERGED, BACK.id, ORDER)
     assert agent.seq == CONVERGED.seq + 1
+
+
+def test_a_host_that_is_enrolled_again_says_how_it_stands_first() -> None:
+    agent, found = step(CONVERGED, Joined("t"), START + DAY)
+    assert [(one.seq, type(one.event)) for one in found if isinstance(one, effects.EmitEvent)] == [(1, events.Restated)]
+    assert (agent.stream, agent.seq, agent.dispatches, agent.serial) == ("t", 1, 0, 5), "what was begun stays begun"
+    unconfirmed, _ = step(SOAKING, Joined("t"), START + SECOND)
+    assert after(unconfirmed, Heard(1)).deadline == 0, "its restatement is what confirms it now"
+    assert after(unconfirmed, Heard(0)).deadline
 
 
 def test_a_newer_offer_goes_back_to_the_order_that_converged() -> None:

@@ -12,6 +12,7 @@ from requisition.services.fleet.agent_reducer import step
 from requisition.services.fleet.agent_state import (
     AgentState,
     Heard,
+    Joined,
     Missing,
     Offered,
     ProbeSeen,
@@ -77,7 +78,7 @@ class AgentMirrored(RuleBasedStateMachine):
         if isinstance(event, events.Converged):
             self.goods.add(event.standing)
         frozen = next((one for one in ROLLOUTS if one.id == getattr(event, "rollout", "")), None)
-        report = events.Report(host="a", stream="s", seq=emitted.seq, at=emitted.at, event=event)
+        report = events.Report(host="a", stream=self.agent.stream, seq=emitted.seq, at=emitted.at, event=event)
         self.mirror, found = reducer.step(self.mirror, report, self.now, frozen)
         complaints = [one.text for one in found if isinstance(one, effects.Tell)]
         assert not [text for text in complaints if "cannot follow" in text or "that it is not in" in text], complaints
@@ -135,6 +136,16 @@ class AgentMirrored(RuleBasedStateMachine):
     @rule()
     def missing(self) -> None:
         self.say(Missing())
+
+    @rule()
+    def joined(self) -> None:
+        """The server lost all it knew, and the host is enrolled again."""
+        stream = self.agent.stream + "'"
+        self.mirror, _ = reducer.step(self.mirror, events.Enrolled("a", stream, ""), self.now, None)
+        self.agent, found = step(self.agent, Joined(stream), self.now)
+        for one in found:
+            if isinstance(one, effects.EmitEvent):
+                self.report(one)
 
     @rule(span=st.sampled_from([1_000, MINUTE, 5 * MINUTE, 20 * MINUTE]))
     def time_passes(self, span: int) -> None:

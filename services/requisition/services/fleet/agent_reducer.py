@@ -13,6 +13,7 @@ from requisition.services.fleet import events
 from requisition.services.fleet.agent_state import (
     AgentState,
     Heard,
+    Joined,
     Missing,
     Offered,
     ProbeSeen,
@@ -73,6 +74,9 @@ def _react(agent: AgentState, said: Said, at: int) -> Stepped:
             return (replace(agent, deadline=0) if confirmed else agent), ()
         case Missing():
             return _restate(agent, at)
+        case Joined():
+            confirm = 1 if agent.confirm else 0
+            return _restate(replace(agent, stream=said.stream, seq=0, dispatches=0, confirm=confirm), at)
         case Started():
             return _started(agent, said, at)
         case Tick():
