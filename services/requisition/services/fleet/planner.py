@@ -85,8 +85,8 @@ def allowed_failures(layout: Layout) -> int:
 
 
 def advanced(scope: Scope) -> Iterator[PlanAction]:
-    """Waves that are through are promoted, one after the other, and the scope goes along; after the last one the rollout
-    is complete."""
+    """Waves that are through are promoted, one after the other, and the scope goes along; after the last one the
+    rollout is complete."""
     if scope.state.stage is not Stage.ACTIVE:
         return
     while through(scope, scope.wave):
