@@ -10,7 +10,7 @@ from fuzz.test_orders import strange, whole
 from requisition.cli import graphs
 from requisition.cli.commands import review
 from requisition.cli.output import Output
-from requisition.cli.trees import shown_value
+from requisition.review.values import shown_value
 from requisition.schemas import canonical, orderfile
 from requisition.schemas.diagnostic import BadInput
 from support.process import request

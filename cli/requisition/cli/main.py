@@ -16,6 +16,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "build": ("authoring", "Build a package into an order."),
     "show": ("review", "Show what an order will do, or what a receipt says was done."),
     "diff": ("review", "Compare two orders or receipts."),
+    "query": ("querying", "Ask the graph of an order or receipt."),
     "graph": ("review", "Draw the nodes of an order."),
     "sign": ("signing", "Sign an order."),
     "verify": ("signing", "Tell whose signatures an order carries, and whether they count."),

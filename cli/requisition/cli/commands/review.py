@@ -6,7 +6,9 @@ import click
 
 from requisition.cli.drawing import counted, tally
 from requisition.cli.output import Output, to_dict
-from requisition.cli.trees import order_tree, receipt_tree, risks, shown_value
+from requisition.cli.trees import order_tree, receipt_tree
+from requisition.review.risks import risks
+from requisition.review.values import shown_value
 from requisition.schemas import orderfile
 from requisition.schemas.diagnostic import Failure
 from requisition.schemas.document import Node, Order
@@ -51,7 +53,7 @@ def show_file(output: Output, file: str, *, full: bool) -> None:
         output.result(f"  {output.style('collision', 'warn')} {collision.target}: {winner.path} wins over {loser.path}")
     notes = risks(order)
     for note in notes[:_SHOWN_RISKS]:
-        output.result(f"  {output.style('look', 'warn')} {note}")
+        output.result(f"  {output.style('look', 'warn')} {note.node} {note.text}")
     if len(notes) > _SHOWN_RISKS:
         output.result(output.style(f"  … and {len(notes) - _SHOWN_RISKS} more to look at", "dim"))
 
