@@ -15,7 +15,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "check": ("authoring", "Find mistakes in a package, without building it."),
     "build": ("authoring", "Build a package into an order."),
     "show": ("review", "Show what an order will do, or what a receipt says was done."),
-    "diff": ("review", "Compare two orders or receipts."),
+    "diff": ("comparing", "Say what two orders or receipts mean differently."),
     "query": ("querying", "Ask the graph of an order or receipt."),
     "graph": ("review", "Draw the nodes of an order."),
     "sign": ("signing", "Sign an order."),

@@ -98,7 +98,7 @@ def _of(node: Node, catalogue: Catalogue, root: str, by_id: Mapping[str, Node]) 
     if slots.get("recursive"):
         yield "removes", "removes a folder with all that is in it"
     yield from _beyond(node, spec, root)
-    yield from _mode(slots)
+    yield from _mode(node.action, slots)
 
 
 def _command(slots: Mapping[str, Any]) -> Iterator[tuple[RiskKind, str]]:
@@ -148,9 +148,9 @@ def _leads_out(target: str, path: str, root: str) -> bool:
     return normpath(join(dirname(path).lstrip("/"), target)).startswith("..")
 
 
-def _mode(slots: Mapping[str, Any]) -> Iterator[tuple[RiskKind, str]]:
+def _mode(action: str, slots: Mapping[str, Any]) -> Iterator[tuple[RiskKind, str]]:
     mode = slots.get("mode")
-    if isinstance(mode, int) and mode & _SPECIAL:
+    if isinstance(mode, int) and mode & _SPECIAL and action != "file.mkdir":
         yield "mode", f"sets the mode {mode:04o}: whoever runs it becomes its owner or group"
     elif isinstance(mode, int) and mode & _WRITABLE and not mode & _STICKY:
         yield "mode", f"sets the mode {mode:04o}: anyone may write to it"
