@@ -4,7 +4,7 @@ A risk is no verdict: most orders restart a service or run a command. It is wher
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from posixpath import basename, commonpath, dirname, join, normpath
 from typing import Any, Literal, get_args
 
@@ -71,7 +71,7 @@ def risks(order: Order) -> list[Risk]:
     return sorted(found, key=lambda risk: rank[risk.kind])
 
 
-def counted_risks(found: list[Risk]) -> dict[RiskKind, int]:
+def counted_risks(found: Iterable[Risk]) -> dict[RiskKind, int]:
     """How many nodes have each kind, the gravest first."""
     counts = Counter(risk.kind for risk in found)
     return {kind: counts[kind] for kind in KINDS if counts[kind]}

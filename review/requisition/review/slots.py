@@ -9,9 +9,8 @@ from typing import Any
 from msgspec import Struct
 
 from requisition.review.inputs import TextBudget
-from requisition.review.values import MASK, shown_value
+from requisition.review.values import MASK, secret_slots, shown_value
 from requisition.schemas.document import Node
-from requisition.stdlib.catalogue import load
 
 _SHOWN = 200
 _UNSET = object()
@@ -29,8 +28,7 @@ class SlotChange(Struct, frozen=True, omit_defaults=True):
 
 def slot_changes(was: Node, now: Node, moved: Mapping[str, str], budget: TextBudget) -> tuple[SlotChange, ...]:
     """All slots that differ, by name. A promise of a node that only moved to another phase is the same."""
-    spec = load().get(now.action)
-    hidden = {slot.name for slot in spec.slots if slot.only_secret} if spec is not None else set()
+    hidden = secret_slots(now.action) | secret_slots(was.action)
     found: list[SlotChange] = []
     for name in sorted(was.slots.keys() | now.slots.keys()):
         before, after = was.slots.get(name, _UNSET), now.slots.get(name, _UNSET)

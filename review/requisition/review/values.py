@@ -2,7 +2,10 @@
 print is shown as its number."""
 
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
+
+from requisition.stdlib.catalogue import load
 
 MASK = "•••"
 
@@ -12,6 +15,13 @@ def visible(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+@cache
+def secret_slots(action: str) -> frozenset[str]:
+    """Slots of an action that hold nothing but secrets: whatever stands there in an order is not shown."""
+    spec = load().get(action)
+    return frozenset(slot.name for slot in spec.slots if slot.only_secret) if spec is not None else frozenset()
 
 
 def shown_value(name: str, value: object) -> str:
