@@ -148,7 +148,7 @@ def test_what_the_order_is_for_is_told_setting_by_setting():
 
 def test_only_risks_that_were_not_there_before_are_new():
     shell = Node("s", "shell.exec", "demo/install", {"argv": ["x"], "shell": True})
-    assert [risk.kind for risk in between([], [shell]).new_risks] == ["shell"]
+    assert [risk.kind for risk in between([], [shell]).new_risks] == ["shell", "irreversible"]
     assert between([shell], [shell, one()]).new_risks == ()
 
 

@@ -103,9 +103,9 @@ def _of(node: Node, catalogue: Catalogue, root: str, by_id: Mapping[str, Node]) 
 
 def _command(slots: Mapping[str, Any]) -> Iterator[tuple[RiskKind, str]]:
     shell, looks = _is_shell(slots), bool(slots.get("checks_only"))
-    final = "" if slots.get("undo") or looks else ", and cannot be undone"
-    kind: RiskKind = "shell" if shell else "irreversible" if final else "command"
-    yield kind, f"runs a command{' through a shell' if shell else ''}{final}"
+    yield ("shell", "runs a command through a shell") if shell else ("command", "runs a command")
+    if not slots.get("undo") and not looks:
+        yield "irreversible", "cannot be undone"
     if names := sorted(str(mark["$secret"]) for mark in marks(dict(slots)) if "$secret" in mark):
         yield "secret", f"gives a command the secret {', '.join(names)}"
 

@@ -72,16 +72,19 @@ def _drawn(output: Output, shown: Shown, *, full: bool, alone: bool) -> Iterator
 
 def _risks(output: Output, shown: Shown, *, full: bool) -> Iterator[str]:
     """What to look at, the gravest first; what is said of many nodes once, and of too much how much of each kind."""
-    groups: dict[str, list[str]] = {}
+    of_nodes: dict[str, list[str]] = {}
     for risk in shown.risks:
-        groups.setdefault(risk.text, []).append(visible(risk.node))
+        of_nodes.setdefault(visible(risk.node), []).append(visible(risk.text))
+    groups: dict[str, list[str]] = {}
+    for node, texts in of_nodes.items():
+        groups.setdefault("; ".join(texts), []).append(node)
     told = []
     for text, nodes in groups.items():
         if len(nodes) > _SHOWN_NODES and not full:
             more = f"and {len(nodes) - _SHOWN_NODES:,} more"
-            told.append(f"{counted(len(nodes), 'node')}: {visible(text)}: {', '.join(nodes[:_SHOWN_NODES])} {more}")
+            told.append(f"{counted(len(nodes), 'node')}: {text}: {', '.join(nodes[:_SHOWN_NODES])} {more}")
         else:
-            told += [f"{node} {visible(text)}" for node in nodes]
+            told += [f"{node} {text}" for node in nodes]
     for line in told if full else told[:_SHOWN_RISKS]:
         yield f"  {output.style('look', 'warn')} {line}"
     if len(told) > _SHOWN_RISKS and not full:
