@@ -83,7 +83,7 @@ def slots(before: Node, after: Node) -> list[tuple[str, str, str, str]]:
         ({"data": {"port": 80, "host": "a"}}, {"data": {"port": 90, "host": "a"}}, ("data.port", "80", "90", "")),
         ({"data": {"a": {"b": 1}}}, {"data": {"a": {}}}, ("data.a.b", "1", "", "")),
         ({"content": "a\nb\n"}, {"content": "a\nc\n"}, ("content", "", "", "@@ -1,2 +1,2 @@\n a\n-b\n+c\n")),
-        ({"content": {"$secret": "one"}}, {"content": {"$secret": "two"}}, ("content", "•••", "•••", "")),
+        ({"content": {"$secret": "one"}}, {"content": {"$secret": "two"}}, ("content", "••• one", "••• two", "")),
         ({"content": "x" * 900}, {"content": ""}, ("content", "'" + "x" * 199 + "… (902 characters)", "''", "")),
     ],
 )

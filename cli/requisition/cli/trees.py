@@ -47,7 +47,8 @@ def _nodes(nodes: Sequence[Node], output: Output, risks: Mapping[str, Sequence[s
     for node in shown:
         sign, style = sign_of(node)
         look = output.style(f"  ! {', '.join(risks[node.id])}", "warn") if node.id in risks else ""
-        words = f"{visible(local(node.id, node.phase))}{_slots(node)}  {output.style(visible(node.location), 'dim')}"
+        place = f"  {output.style(visible(node.location), 'dim')}" if node.location else ""
+        words = f"{visible(local(node.id, node.phase))}{_slots(node)}{place}"
         yield f"    {output.style(sign, style)} {words}{look}"
     if len(shown) < len(nodes):
         yield output.style(f"    … and {len(nodes) - len(shown):,} more (--full shows all)", "dim")

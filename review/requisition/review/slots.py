@@ -1,6 +1,6 @@
 """Slots of a node before and after: a change for each, for a dict one for each of its names, text as a diff of lines.
 
-Secrets are masked: a mark is never resolved, and what a slot for secrets only holds is not shown at all.
+Of a secret its name is told; what a slot for secrets only holds otherwise is not shown at all.
 """
 
 from collections.abc import Iterator, Mapping
@@ -62,7 +62,8 @@ def _plain(value: Any) -> bool:
 def _line(name: str, value: Any) -> str:
     if value is _UNSET:
         return ""
-    text = shown_value(name, value)
+    secret = value.get("$secret") if isinstance(value, dict) else None
+    text = f"{MASK} {secret}" if isinstance(secret, str) else shown_value(name, value)
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}… ({len(text):,} characters)"
 
 

@@ -44,10 +44,11 @@ def show_file(output: Output, file: str, *, full: bool, alone: bool = False) -> 
     if output.as_json:
         output.json(shown)
     else:
-        output.result("\n".join(_drawn(output, shown, full=full, alone=alone)))
+        output.result("\n".join(drawn(output, shown, full=full, alone=alone)))
 
 
-def _drawn(output: Output, shown: Shown, *, full: bool, alone: bool) -> Iterator[str]:
+def drawn(output: Output, shown: Shown, *, full: bool, alone: bool) -> Iterator[str]:
+    """The lines of a document, from what it is to what to look at."""
     document, order = shown.document, orderfile.order_of(shown.document)
     yield f"{output.style(document.name, 'head')}  {shown.checksum}"
     if isinstance(document, Receipt):
