@@ -1,11 +1,9 @@
 """Values of slots as people read them and patterns match them. What stands for a secret is masked; what does not
 print is shown as its number."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Any
-
-from requisition.stdlib.catalogue import load
 
 MASK = "•••"
 
@@ -17,9 +15,16 @@ def visible(text: str) -> str:
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
+def visible_lines(texts: Sequence[str]) -> str:
+    """Each text in a line of its own."""
+    return "\n".join(texts if "".join(texts).isprintable() else map(visible, texts))
+
+
 @cache
 def secret_slots(action: str) -> frozenset[str]:
     """Slots of an action that hold nothing but secrets: whatever stands there in an order is not shown."""
+    from requisition.stdlib.catalogue import load
+
     spec = load().get(action)
     return frozenset(slot.name for slot in spec.slots if slot.only_secret) if spec is not None else frozenset()
 
