@@ -15,6 +15,7 @@ from requisition.review.risks import Risk, risks
 from requisition.review.sides import Side
 from requisition.review.signatures import Standing
 from requisition.review.slots import SlotChange, slot_changes
+from requisition.review.values import leaves
 from requisition.schemas.document import Node, Order, Phase
 from requisition.schemas.receipt import Receipt
 
@@ -178,19 +179,8 @@ def _read(node: Node, inputs: set[str]) -> set[str]:
     """Which of some inputs a node reads: those that it names, and those in the folder that a command gets."""
     folder = node.slots.get("folder")
     below = {path for path in inputs if path.startswith(f"{folder}/")} if isinstance(folder, str) and folder else set()
-    return below | inputs.intersection(_texts(node.slots))
-
-
-def _texts(value: Any) -> list[str]:
-    """Every text in a slot value: one of them may name an input."""
-    found, rest = [], [value]
-    while rest:
-        one = rest.pop()
-        if isinstance(one, str):
-            found.append(one)
-        elif isinstance(one, dict | list):
-            rest.extend(one.values() if isinstance(one, dict) else one)
-    return found
+    named = {leaf for name, value in node.slots.items() for _, leaf in leaves(name, value) if isinstance(leaf, str)}
+    return below | (inputs & named)
 
 
 def _header(before: Order, after: Order) -> list[FieldChange]:
