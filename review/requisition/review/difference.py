@@ -114,13 +114,14 @@ def difference(a: Side, b: Side, standings: tuple[Standing | None, Standing | No
     budget = TextBudget()
     moved = _moved(before, after)
     inputs = input_changes(a, b, budget)
+    paths = {one.path for one in inputs}
     old, new = {node.id: node for node in before.nodes}, {node.id: node for node in after.nodes}
     origin = {now: was for was, now in moved.items()}
     changed = [
         change
         for node in after.nodes
         if (was := old.get(origin.get(node.id, node.id))) is not None
-        and (change := _node_change(was, node, moved, {one.path for one in inputs}, budget)) is not None
+        and (change := _node_change(was, node, moved, paths, budget)) is not None
     ]
     known = {(risk.kind, moved.get(risk.node, risk.node), risk.text) for risk in risks(before)}
     return Difference(
