@@ -63,6 +63,7 @@ def test_a_watch_from_the_first_commit_to_the_end_of_the_daemon(desk, repo):
     log = desk.plan("logs", "web")
     assert "── apply" in log
     assert "file.write:/site" in log
+    assert "stands in watch.yaml" in desk.plan("remove", "web", code=5)
     assert desk.plan("stop") == "✓ the daemon ends\n"
     assert desk.daemon.wait(60) == 0
     assert not desk.socket.exists()
@@ -108,12 +109,6 @@ def test_pausing_resuming_and_running_again(desk, repo):
     assert "has seen no refs/heads/absent" in desk.plan("now", "web", "absent", code=4)
 
 
-def test_what_a_watch_in_the_file_says_is_the_file_s_to_change(desk, repo):
-    desk.configure("interval: 1h", "watches:", entry(repo))
-    desk.start()
-    assert "stands in watch.yaml" in desk.plan("remove", "web", code=5)
-
-
 def test_a_changed_file_is_taken_over_when_it_is_said_and_a_broken_one_is_not(desk, repo, tmp_path):
     first = repo.push(writes("one"))
     other = Watched(tmp_path, "other")
@@ -157,7 +152,7 @@ def test_a_log_is_followed_to_the_end_of_its_run(desk, repo, tmp_path):
     assert text.endswith("good\n")
 
 
-def test_a_webhook_wakes_a_poll_long_before_its_time(desk, repo, tmp_path):
+def test_a_webhook_or_a_person_wakes_a_poll_long_before_its_time(desk, repo, tmp_path):
     first = repo.push(writes("one"))
     secret, port = tmp_path / "secret", free_port()
     secret.write_text("a secret of some length")
@@ -176,17 +171,10 @@ def test_a_webhook_wakes_a_poll_long_before_its_time(desk, repo, tmp_path):
         answer = connection.getresponse()
         assert (answer.status, json.loads(answer.read())) == (202, {"outcome": "woken", "watches": 1})
     desk.good(second)
+    third = repo.push(writes("three"))
+    assert desk.plan("now") == "✓ 1 watch: their remotes are asked\n"  # as a person does without one
+    desk.good(third)
     assert http_get(f"127.0.0.1:{port}", "/metrics")[0] == 404  # they were not asked for
-
-
-def test_now_without_a_name_asks_every_remote(desk, repo):
-    first = repo.push(writes("one"))
-    desk.configure("interval: 1d", "watches:", entry(repo))
-    desk.start()
-    desk.good(first)
-    second = repo.push(writes("two"))
-    assert desk.plan("now") == "✓ 1 watch: their remotes are asked\n"
-    desk.good(second)
 
 
 def test_metrics_and_health_are_there_when_they_are_asked_for(desk, repo):
@@ -369,7 +357,7 @@ def test_the_unit_is_as_closed_as_the_watches_allow(desk, repo, tmp_path):
     if os.geteuid() == 0:
         assert f"ReadWritePaths=-{repo.root}" in text
         assert "ProtectSystem=strict" in text
-    assert f"{sys.executable} -P -m requisition.cli.main watch run --state {tmp_path}/state" in text
+    assert f"{sys.executable} -P -m requisition.cli.main watch run --config {desk.config} --state" in text
     assert "is as it must be" in desk.plan("install", "--to", tmp_path / "units")
     desk.configure("watches:", entry(repo, root=""))
     assert "is written" in desk.plan("install", "--to", tmp_path / "units")

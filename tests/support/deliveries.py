@@ -114,6 +114,8 @@ class Beyond:
         identity = folder / "near" / "an id"
         identity.write_bytes((folder / "near" / "id").read_bytes())
         identity.chmod(0o600)
+        known_hosts = folder / "near" / "known hosts"
+        known_hosts.write_bytes(self.machine.known_hosts.read_bytes())
         self.destination = Destination(
             "vault",
             "rsync",
@@ -121,7 +123,7 @@ class Beyond:
             host="root@127.0.0.1",
             port=self.machine.port,
             identity=str(identity),
-            known_hosts=str(self.machine.known_hosts),
+            known_hosts=str(known_hosts),
         )
         self.environ = {"PATH": os.environ["PATH"], "HOME": str(folder / "near/home"), "LC_ALL": "C"}
 

@@ -15,6 +15,7 @@ import msgspec
 from requisition.services.delivery.config import Cleanup, Delivery, Destination
 from requisition.services.delivery.local import Local
 from requisition.services.delivery.queue import Queue
+from requisition.services.delivery.transport import Kind, TransportFailure
 from requisition.services.delivery.worker import Worker
 from support.queues import Hands
 
@@ -64,6 +65,25 @@ def always(fault: Callable[..., None]) -> Fault:
         fault(*args)
 
     return call
+
+
+def failing(kind: Kind) -> Callable[..., None]:
+    """A fault: the transport fails so."""
+
+    def fail(*_):
+        raise TransportFailure(kind, f"as if: {kind}")
+
+    return fail
+
+
+def forever(begun: list[bool]) -> Fault:
+    """A fault: it has begun, and never ends."""
+
+    async def wait(*_):
+        begun.append(True)
+        await asyncio.sleep(3600)
+
+    return wait
 
 
 class Rig:

@@ -125,24 +125,28 @@ class Queues(RuleBasedStateMachine):
 
     def lives(self, job):
         one = self.model[job.id]
-        return one["lease"] == job.lease and one["state"] is job.state
+        return self.holds(job) and one["state"] is job.state
+
+    def holds(self, job):
+        one = self.model[job.id]
+        return one["lease"] == job.lease and self.working(one)
 
     @rule(job=held)
     def renew(self, job):
         try:
             self.queue.renew(job)
-            assert self.model[job.id]["lease"] == job.lease
+            assert self.holds(job)
             self.model[job.id]["due"] = self.hands.run + LEASE
         except Lost:
-            assert self.model[job.id]["lease"] != job.lease
+            assert not self.holds(job)
 
     @rule(job=held)
     def find(self, job):
         try:
             self.queue.found(job, [Finding("names", True, "x", "bad")])
-            assert self.model[job.id]["lease"] == job.lease
+            assert self.holds(job)
         except Lost:
-            assert self.model[job.id]["lease"] != job.lease
+            assert not self.holds(job)
 
     @rule(target=held, job=consumes(held), new=states)
     def move(self, job, new):

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -78,18 +79,20 @@ def test_a_daemon_killed_at_a_step_goes_on_with_it(tmp_path, at, when):
     killed_once(tmp_path, at, when)
 
 
-@pytest.mark.parametrize("also", ["", "kill -9 $PPID;"], ids=["alone", "with the runtime"])
+@pytest.mark.parametrize(
+    "also", ["", "$PPID", "$plan"], ids=["alone", "with the runtime", "with plan, the runtime goes on"]
+)
 def test_a_daemon_killed_while_something_is_applied_takes_it_back_or_finishes_it(tmp_path, also):
     it = Killed(tmp_path)
-    script = (
-        f"[ -e {tmp_path}/once ] || {{ touch {tmp_path}/once; kill -9 $(cat {tmp_path}/daemon.pid); {also} sleep 20; }}"
-    )
+    once, end = tmp_path / "once", "sleep 2; exit" if also == "$plan" else "sleep 20"
+    script = f"plan=$(ps -o ppid= -p $PPID); [ -e {once} ] || {{ touch {once}; kill -9 $(cat {tmp_path}/daemon.pid) {also}; {end}; }}"
     exec_ = f'plan.shell.exec(["{script}"], shell = True, undo = ["true"])'
     commit = it.repo.push(package(f'plan.file.write("one", "/site")\n{exec_}'))
     with it.start() as process:
         assert process.wait(60) == -signal.SIGKILL, process.stdout.read()
     ref, history = it.until_good(commit)
-    assert (it.repo.site(), ref.good, [run.status for run in history]) == ("one", commit, ["good"])
+    assert [run.reason for run in history] == [""]
+    assert (it.repo.site(), ref.good) == ("one", commit)
     states = [run.state for run in runs(str(tmp_path / "state"))]
     assert states[-1] == "executed"
     assert set(states[:-1]) <= {"rolled_back"}
@@ -99,3 +102,22 @@ def test_a_daemon_killed_while_something_is_applied_takes_it_back_or_finishes_it
 @pytest.mark.parametrize(("at", "when"), [moment for moment in MOMENTS if moment not in OFTEN])
 def test_a_daemon_killed_at_any_moment_goes_on_with_it(tmp_path, at, when):
     killed_once(tmp_path, at, when)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(3))
+def test_killed_again_and_again_while_commits_arrive_none_is_repeated_and_the_newest_is_never_lost(tmp_path, seed):
+    it, chance = Killed(tmp_path), random.Random(seed)
+    for number in range(20):
+        commit = it.repo.push(writes(f"{number}"))
+        with it.start() as process:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(chance.uniform(0.2, 4))
+            process.kill()
+    ref, history = it.until_good(commit)
+    assert it.repo.site() == "19"
+    assert (ref.queued, ref.running, ref.failed) == ("", "", "")
+    assert [run.reason for run in history if run.status != "good"] == []
+    assert len({run.hash for run in history}) == len(history), "no commit ran twice"
+    executed = [run.source_root for run in runs(str(tmp_path / "state")) if run.state == "executed"]
+    assert len(set(executed)) == len(executed), "no run was applied twice"

@@ -10,7 +10,7 @@ class Job(Struct, frozen=True, kw_only=True):
 
     `source`: absolute path here; `target`: relative path at the far end. `next_attempt`, `…_at`: seconds since 1970.
     `due`: the moment of `Clock.elapsed` from which a worker may take it (while leased: at which the lease ends); None:
-    not before someone asks. `lease`: secret of who works on it, "" nobody. `stop`: what its worker was asked to do
+    not before someone asks. `lease`: token of who works on it, "" nobody. `stop`: what its worker was asked to do
     with it: "cancel", "pause", "block"; "look": compare at once what was delivered. `manifest`: digest of what is
     delivered, "" before it was hashed.
     `attempts`: failures in a row; `mismatches`: how often other

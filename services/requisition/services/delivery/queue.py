@@ -271,9 +271,10 @@ class Queue(Database):
     # --- one row
 
     def _held(self, rows: sqlite3.Connection, job: Job) -> Job:
-        held = one(rows, "id = ? AND lease = ? AND lease <> ''", (job.id, job.lease))
+        asked = "id = ? AND lease = ? AND lease <> '' AND due > ?"  # one that ended is void, taken by another or not
+        held = one(rows, asked, (job.id, job.lease, self.clock.elapsed()))
         if held is None:
-            raise Lost.of(f"job {job.id} is not ours any more", why="its lease ended, and someone else took it")
+            raise Lost.of(f"job {job.id} is not ours any more", why="its lease ended, or someone else took it")
         return held
 
     def _move(self, rows: sqlite3.Connection, job: Job, new: State, why: str, changes: dict[str, Any]) -> Job:

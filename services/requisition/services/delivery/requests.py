@@ -14,10 +14,12 @@ from msgspec import Struct
 from requisition.schemas.diagnostic import BadInput, Conflicted
 from requisition.services.delivery import overrides as overriding
 from requisition.services.delivery import verbs as asks
+from requisition.services.delivery.cleanup import changes
 from requisition.services.delivery.config import Delivery
 from requisition.services.delivery.job import Job, Override
 from requisition.services.delivery.overview import Detail, Live, Overview, detail, look
 from requisition.services.delivery.queue import Queue
+from requisition.services.delivery.records import Records
 from requisition.services.delivery.rows import one
 from requisition.services.delivery.states import ENDED, State
 from requisition.services.delivery.transport import checked_target
@@ -81,9 +83,13 @@ class Requests:
         self._live = live
 
     def enqueue(self, asked: Enqueue) -> Job:
-        """The job for it; the one that is under way already, if there is one."""
+        """The job for it; the one that is under way already, if there is one, or that delivered just this. Raises
+        Conflicted when the folder was delivered and changed since: what lies at the far end is never written over."""
         source, target = self._where(asked)
-        job, _ = self._queue.enqueue(source, asked.to, target, asked.who)
+        job, new = self._queue.enqueue(source, asked.to, target, asked.who)
+        if not new and (why := self._since(job)):
+            what = f"job {job.id} delivered this folder as it was then"
+            raise Conflicted.of(what, where=source, why=why, next="name another TARGET with --as")
         return job
 
     def known(self, asked: Enqueue) -> Known:
@@ -94,7 +100,8 @@ class Requests:
             if os.path.lexists(asked.path):
                 raise
             return Known(None)
-        return Known(self._under_way(source, asked.to, target))
+        job = self._under_way(source, asked.to, target)
+        return Known(None if job is None or self._since(job) else job)
 
     def withdraw(self, asked: Enqueue) -> Job | None:
         """Cancel what the same asker enqueued, as long as nothing was done for it. Raises Conflicted later on."""
@@ -175,6 +182,13 @@ class Requests:
         if not (asked.target or within):
             raise BadInput.of("a root itself has no target of its own", where=source, next="name one with --as TARGET")
         return source, checked_target(asked.target or within)
+
+    def _since(self, job: Job) -> str:
+        """How the source of a delivered job changed since, "" when it did not."""
+        if job.state not in (State.VERIFIED, State.CLEANUP_ELIGIBLE):
+            return ""
+        records = Records(os.path.join(os.path.dirname(self._queue.path), "manifests"))
+        return "; ".join(changes(job.source, records.manifest(job), begun=job.cleaning)[:3])
 
     def _under_way(self, source: str, destination: str, target: str) -> Job | None:
         with self._queue.reading() as rows:

@@ -25,6 +25,7 @@ from requisition.services.delivery.verbs import pauses
 
 T = TypeVar("T")
 _RENEW = LEASE / 3
+_THREADS = 16
 
 
 class Worker:
@@ -82,7 +83,10 @@ class Worker:
         return {name: max(0.0, one.until - now) for name, one in self._breakers.items() if not admits(one, now)}
 
     async def run(self, *, until_idle: bool = False) -> None:
-        """Work until `stop`; with `until_idle`, until nothing is due and nothing is under way."""
+        """Work until `stop`; with `until_idle`, until nothing is due and nothing is under way. The loop is given so
+        many threads that jobs which hash, copy or delete keep nobody else waiting for one."""
+        threads = _THREADS + 2 * sum(one.workers for one in self._delivery.destinations.values())
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(threads, thread_name_prefix="work"))
         try:
             with Owner(self._owners) as owner:
                 await self._work(owner.name, until_idle)
