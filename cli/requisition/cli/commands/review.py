@@ -83,7 +83,7 @@ def _risks(output: Output, shown: Shown, *, full: bool) -> Iterator[str]:
     for text, nodes in groups.items():
         if len(nodes) > _SHOWN_NODES and not full:
             more = f"and {len(nodes) - _SHOWN_NODES:,} more"
-            told.append(f"{counted(len(nodes), 'node')}: {text}: {', '.join(nodes[:_SHOWN_NODES])} {more}")
+            told.append(f"{len(nodes):,} × {text}: {', '.join(nodes[:_SHOWN_NODES])} {more}")
         else:
             told += [f"{node} {text}" for node in nodes]
     for line in told if full else told[:_SHOWN_RISKS]:
