@@ -45,6 +45,8 @@ def found(action, root="/srv", **slots):
         ("file.mkdir", {"path": "/a", "mode": 0o2750}, []),
         ("file.copy", {"path": "/a", "elevate": True}, ["root"]),
         ("file.copy", {"path": "/a", "on_conflict": "overwrite"}, ["replaces"]),
+        ("file.copy", {"path": "/a/../../etc/passwd", "source": "a"}, ["outside"]),
+        ("file.copy", {"path": "/a..b", "source": "a"}, []),
         ("service.restart", {"name": "x"}, ["outside"]),
         ("package.install", {"name": "x"}, ["outside"]),
         ("package.install", {"name": "x", "manager": "pip", "into": "/venv"}, []),

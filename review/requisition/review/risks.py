@@ -126,7 +126,12 @@ def _reads_text(rest: list[str]) -> bool:
 
 
 def _beyond(node: Node, spec: ActionSpec, root: str) -> Iterator[tuple[RiskKind, str]]:
-    """What is not below the target root. An order for `/` has nothing beyond it."""
+    """What is not below the target root. An order for `/` has nothing beyond it. (The runtime refuses paths that lead
+    out; a reviewer should know that somebody tried.)"""
+    for slot in spec.slots:
+        value = node.slots.get(slot.name)
+        if slot.type == "path" and isinstance(value, str) and ".." in value.split("/"):
+            yield "outside", f"names {value}, which leads out of the target root"
     if root == "/":
         return
     changes = spec.effect == "outside" and not spec.looks and not node.action.startswith("flow.")
