@@ -181,3 +181,41 @@ def test_a_rollout_is_forgotten_when_its_rows_are_gone_and_nobody_stands_on_it(
     table.tick()
     table.fleet = replace(table.fleet, log_from=log_from)
     assert [one.rollout for one in table.plan() if isinstance(one, PruneRollout)] == ([first] if pruned else [])
+
+
+def test_a_wave_opens_the_next_one_when_as_many_hosts_as_it_says_have_proved_it() -> None:
+    table = Table(*HOSTS)
+    table.away = {"b", "c"}
+    table.wait(4 * MINUTE)
+    rollout = table.publish(made([["a", "b", "c"], ["d"]], proven=2))
+    table.tick()
+    table.converges("a")
+    table.tick()
+    assert table.fleet.rollouts[rollout].wave == 0
+    table.away = {"c"}
+    table.wait(MINUTE)
+    table.tick()
+    table.converges("b")
+    table.tick()
+    assert table.fleet.rollouts[rollout].wave == 1
+
+
+def test_nobody_waits_for_a_host_that_never_enrolled() -> None:
+    table = Table("a", "c")
+    table.publish(made([["a", "b"], ["c"]]))
+    table.tick()
+    table.converges("a")
+    table.tick()
+    assert list(table.offers()) == ["c"]
+
+
+def test_a_host_that_waits_for_a_restart_is_called_back_though_its_old_order_still_stands() -> None:
+    table = Table("a", "b")
+    rollout = table.publish(made([["a", "b"]], on_failure="rollback-and-halt"))
+    table.tick()
+    table.begins("a", prior="")
+    table.report("a", events.RestartNeeded(rollout, "kernel"))
+    table.fails("b")
+    table.tick()
+    assert (table.host("a").standing, table.host("a").prior) == ("", "")
+    assert table.offers()["a"].recall
