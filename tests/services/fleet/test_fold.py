@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 
@@ -151,6 +152,7 @@ FAULTS: list[tuple[dict[str, Any], str]] = [
     ({"targets": (Target("a", 2, OLD),), "edges": ()}, "a wave that is not there"),
     ({"waves": ()}, "a wave that is not there"),
     ({"edges": (Edge("a", "z"),)}, "a host that is no target"),
+    ({"edges": (Edge("b", "a"),)}, "waits for one of a later wave"),
     ({"budgets": (Budget("one", ("b", "a"), max=1),)}, "not sorted"),
     ({"probes": (Probe("answers", "drift", ("a", "a")),)}, "one is there twice"),
     ({"probes": (FINE.probes[0], FINE.probes[0])}, "two probes have one name"),
@@ -219,3 +221,18 @@ def test_a_host_that_still_changes_for_an_earlier_rollout_is_waited_for() -> Non
     table.report("a", events.Activated(table.host("a").rollout, order_of(1)))
     table.tick()
     assert table.offers()["a"].order == order_of(2)
+
+
+def test_records_are_read_as_they_were_saved() -> None:
+    table = Table("a", "b", "c")
+    table.publish(made([["a", "b"], ["c"]], probes=["answers"], on_failure="rollback-and-halt"))
+    table.tick()
+    table.converges("a")
+    table.fails("b")
+    table.tick()
+    table.report("c", events.Refused(table.fleet.channels["web"].present, 0, START, "no"))
+    fleet = table.fleet
+    for one in (*fleet.hosts.values(), *fleet.rollouts.values(), *fleet.channels.values(), *fleet.quarantined.values()):
+        assert msgspec.json.decode(msgspec.json.encode(one), type=type(one)) == one
+    for row in table.log:
+        assert msgspec.json.decode(msgspec.json.encode(row), type=events.Record) == row

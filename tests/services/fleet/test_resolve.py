@@ -58,6 +58,12 @@ def test_a_host_in_no_wave_is_told() -> None:
         resolve(fleet, ORDERS, {}, "f")
 
 
+def test_an_edge_against_the_order_of_waves_is_told() -> None:
+    fleet = config.parse(GOOD.replace("{before: web1, after: web2}", "{before: web2, after: web1}"), "f")
+    with pytest.raises(BadInput, match="host web1 is in an earlier wave than web2, which comes before it"):
+        resolve(fleet, ORDERS, {}, "f")
+
+
 def test_a_wave_without_hosts_is_noted() -> None:
     fleet = config.parse(GOOD.replace('"canary" in tags', '"canaries" in tags'), "f")
     assert "channel web: wave canary has no hosts" in resolve(fleet, ORDERS, {}, "f").notes

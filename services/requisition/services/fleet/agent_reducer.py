@@ -13,6 +13,7 @@ from requisition.services.fleet import events
 from requisition.services.fleet.agent_state import (
     AgentState,
     Heard,
+    Joined,
     Missing,
     Offered,
     ProbeSeen,
@@ -73,6 +74,9 @@ def _react(agent: AgentState, said: Said, at: int) -> Stepped:
             return (replace(agent, deadline=0) if confirmed else agent), ()
         case Missing():
             return _restate(agent, at)
+        case Joined():
+            confirm = 1 if agent.confirm else 0
+            return _restate(replace(agent, stream=said.stream, seq=0, dispatches=0, confirm=confirm), at)
         case Started():
             return _started(agent, said, at)
         case Tick():
@@ -287,7 +291,7 @@ def _next_look(agent: AgentState, at: int) -> int:
 def _emit(agent: AgentState, at: int, event: events.HostEvent, *then: Effect) -> Stepped:
     """The report first, then what it tells of: a host never does what it could not say it began."""
     agent = replace(agent, seq=agent.seq + 1)
-    return agent, (EmitEvent(agent.seq, at, event), *then)
+    return agent, (EmitEvent(agent.seq, at, events.clipped(event)), *then)
 
 
 def _restate(agent: AgentState, at: int) -> Stepped:

@@ -114,6 +114,13 @@ class Missing(NamedTuple):
     """The server asks for reports that are not in the outbox any more."""
 
 
+class Joined(NamedTuple):
+    """It was enrolled, for the first time or again: its reports begin at 1 of `stream`, and offers are numbered anew.
+    What was in the outbox of another stream is of no use any more."""
+
+    stream: str
+
+
 class Started(NamedTuple):
     """The agent was started; `standing` stands, and no run is under way."""
 
@@ -124,7 +131,7 @@ class Tick(NamedTuple):
     """Time has passed."""
 
 
-Said = Offered | RunEnded | RunDeferred | RollbackEnded | ProbeSeen | Heard | Missing | Started | Tick
+Said = Offered | RunEnded | RunDeferred | RollbackEnded | ProbeSeen | Heard | Missing | Joined | Started | Tick
 
 
 def terms_of(layout: Layout, host: str) -> Terms:

@@ -21,7 +21,7 @@ from requisition.services.fleet.actions import (
     RollBackRollout,
     RotateKey,
 )
-from requisition.services.fleet.gates import disruption_budgets, first_block, offline
+from requisition.services.fleet.gates import closing, disruption_budgets, first_block, offline
 from requisition.services.fleet.layout import Layout
 from requisition.services.fleet.state import BUSY, CHANGING, FleetState, HostState, Phase, Stage
 from requisition.services.fleet.survey import Scope, Survey
@@ -47,7 +47,7 @@ def plan_next(fleet: FleetState, now: int) -> tuple[PlanAction, ...]:
         elif (stop := _stopped(scope)) is not None:
             actions.append(stop)
         else:
-            actions += _advanced(scope)
+            actions += advanced(scope)
             actions += _dispatched(scope)
     return (*actions, *_housekeeping(survey))
 
@@ -84,8 +84,9 @@ def allowed_failures(layout: Layout) -> int:
     return 0 if health.max_percent is None and health.max_failures is None else min(share, count)
 
 
-def _advanced(scope: Scope) -> Iterator[PlanAction]:
-    """Waves that are through are promoted, one after the other; after the last one the rollout is complete."""
+def advanced(scope: Scope) -> Iterator[PlanAction]:
+    """Waves that are through are promoted, one after the other, and the scope goes along; after the last one the
+    rollout is complete."""
     if scope.state.stage is not Stage.ACTIVE:
         return
     while through(scope, scope.wave):
@@ -142,13 +143,13 @@ def _skipped(scope: Scope, name: str, known: dict[str, bool]) -> bool:
 def _dispatched(scope: Scope) -> Iterator[PlanAction]:
     """Each host that waits is offered its order, or is told at which gate it waits, when that became another one."""
     survey, layout, hosts = scope.survey, scope.layout, scope.survey.fleet.hosts
-    until = survey.now + scope.policy.lease
+    until, gates = survey.now + scope.policy.lease, closing(scope)
     for wave in layout.waves_of:
         for name in wave:
             host = hosts.get(name)
             if host is None or not survey.waits(host, layout.id):
                 continue
-            block = first_block(scope, host)
+            block = first_block(scope, host, gates)
             if block is None:
                 scope.took(name)
                 yield QueueDispatch(name, layout.id, layout.targets[name].order, until)

@@ -73,6 +73,15 @@ def _channel(
         notes.append(f"channel {name} has no hosts")
     waves = policy.waves or (WaveEntry("all"),)
     wave_of = _waves(entry, waves, members, where)
+    edges = tuple(sorted((Edge(e.before, e.after) for e in fleet.edges if e.after in wave_of), key=_by_names))
+    for edge in edges:
+        if wave_of[edge.before] > wave_of[edge.after]:
+            raise BadInput.of(
+                f"host {edge.after} is in an earlier wave than {edge.before}, which comes before it",
+                where=where,
+                why="each would wait for the other",
+                next=f"put {edge.before} into the same wave or an earlier one, or take the edge out",
+            )
     for number, wave in enumerate(waves):
         if members and number not in wave_of.values():
             notes.append(f"channel {name}: wave {wave.name} has no hosts")
@@ -84,7 +93,7 @@ def _channel(
         policy=_policy(entry.policy, policy),
         waves=tuple(Wave(wave.name, span(wave.soak), wave.proven) for wave in waves),
         targets=_targets(fleet, name, wave_of, orders.get(name, {}), where),
-        edges=tuple(sorted((Edge(e.before, e.after) for e in fleet.edges if e.after in wave_of), key=_by_names)),
+        edges=edges,
         after=tuple(sorted(set(entry.after))),
         budgets=_budgets(fleet, facts, set(wave_of), where),
         probes=tuple(
