@@ -15,13 +15,14 @@ WHY_NOT = "" if BIN is not None else "needs Debian's postgresql"
 class Server:
     """Started when it is entered. Whoever reaches the socket is let in: the folder is the server's user's alone."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, durable: bool = False) -> None:
         assert BIN is not None
         self.folder = Path(tempfile.mkdtemp(prefix="pg-"))  # short: a socket's path has 107 bytes
         self._as = []
         if os.geteuid() == 0:  # it refuses to run as root
             shutil.chown(self.folder, "postgres")
             self._as = ["runuser", "-u", "postgres", "--"]
+        self._sync = "" if durable else "-F "  # a process may die in a test, the machine will not
         self._quiet = {"check": True, "stdout": subprocess.DEVNULL, "cwd": self.folder}
 
     def __enter__(self) -> "Server":
@@ -35,7 +36,7 @@ class Server:
         shutil.rmtree(self.folder)
 
     def start(self) -> None:
-        options = f"-F -c listen_addresses='' -k {self.folder}"  # -F: a process may die here, the machine will not
+        options = f"{self._sync}-c listen_addresses='' -k {self.folder}"
         self._control("-w", "-o", options, "-l", self.folder / "log", "start")
 
     def stop(self) -> None:

@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 import psycopg
-from psycopg import conninfo, sql
+from psycopg import conninfo
 
 from requisition.schemas.diagnostic import BadInput, Failed
 from requisition.services.fleet.store_sql import SCHEMA, Cursor, Session, SqlStore
@@ -40,8 +40,8 @@ class _Session(NamedTuple):
 
 
 @lru_cache(64)
-def _query(statement: str) -> sql.SQL:
-    return sql.SQL(statement.replace("?", "%s"))
+def _query(statement: str) -> bytes:
+    return statement.replace("?", "%s").encode()
 
 
 class PostgresStore(SqlStore):
