@@ -12,7 +12,6 @@ from requisition.services.fleet.applier import Applier, Change
 from requisition.services.fleet.state import (
     ChannelState,
     Dispatch,
-    FleetState,
     HostState,
     Quarantined,
     RolloutState,
@@ -162,8 +161,3 @@ def test_a_store_that_fails_is_told_of_and_swallowed(scene, monkeypatch):
     monkeypatch.setattr(scene.store, "transaction", broken)
     assert scene.commit(change(1), change(2)) == 0
     assert "the disk is full" in scene.told[0][1]
-
-
-def test_the_applier_never_meets_planner_or_reducer():
-    assert not {"plan_next", "step", "apply", "fold"} & set(vars(applier))
-    assert FleetState not in vars(applier).values()

@@ -1,14 +1,17 @@
 """The lease: one plans, one takes over, and who was only slow writes nothing."""
 
 import asyncio
+from collections import Counter
 
 import pytest
 
 from requisition.schemas.diagnostic import Failed
 from requisition.services.clock import Clock
 from requisition.services.fleet import events
+from requisition.services.fleet.applier import Applier
 from requisition.services.fleet.events import Record
 from requisition.services.fleet.lease import Lease, Sight, look, vacant
+from requisition.services.fleet.reactor import NotTaken, Reactor
 from requisition.services.fleet.store import Clerk, Fenced, Seat
 from requisition.services.fleet.store_sqlite import SqliteStore
 from support.fleets import START
@@ -151,6 +154,43 @@ async def test_a_store_that_cannot_be_reached_for_a_while_costs_nobody_the_seat(
     assert (one.seats, other.seats) == ([1], [])
     assert any("no sign of life" in text for text in one.told)
     assert any("cannot be seen who plans" in text for text in other.told)
+
+
+@scenario
+async def test_a_server_that_lost_the_seat_stands_by_and_its_state_goes_with_it(one, other):
+    """Lease and reactor together: what the old one still had in hand is refused, and the new one begins from the disk."""
+
+    async def reacts(standby, ready):
+        async def work(seat):
+            applier = Applier(seat.number, lambda *_: None, Counter())
+            standby.reactor = Reactor(
+                standby.clerk, applier, lambda _: None, lambda *_: None, wait=lambda _: asyncio.sleep(9)
+            )
+            ready.set()
+            await standby.reactor.run()
+
+        standby.work = work
+
+    def enrolled(name):
+        return events.Noted(events.Enrolled(name, "s", ""))
+
+    ready = asyncio.Event(), asyncio.Event()
+    await reacts(one, ready[0])
+    await reacts(other, ready[1])
+    await one.go()
+    await ready[0].wait()
+    await one.reactor.take(enrolled("a"))
+    await other.go()
+    for _ in range(3):
+        await other.go(5)
+    await ready[1].wait()
+    with pytest.raises(NotTaken):
+        await one.reactor.take(enrolled("b"))
+    await other.reactor.take(enrolled("c"))
+    assert sorted(other.reactor.fleet.hosts) == ["a", "c"]
+    assert [record.number for record in other.store.log(0)] == [1, 2]
+    assert await asyncio.wait_for(one.waits.get(), 30) == 5.0
+    assert "one plans no more; another server does" in one.told
 
 
 @scenario
