@@ -1,10 +1,11 @@
 """Kills a fleet's server again and again while hosts report to it, and looks at what it left on the disk.
 
-    python -m support.fleet_driver sqlite:PATH|ADDRESS SEED KILLS
+    python -m support.fleet_driver sqlite:PATH|ADDRESS SEED KILLS [stopped]
 
 Imported once; each server is a forked child, killed after some number of things it said: each acknowledgement, each offer
 handed out. What it said must be in the store; the store must be what its log adds up to. The last server is let
 live until every host stands on the last rollout. Prints how many events there were and how many were acknowledged.
+With `stopped`, each server is not killed but stopped, goes on when another one has taken its seat, and must then end.
 """
 
 import asyncio
@@ -14,13 +15,14 @@ import sys
 from collections import Counter
 from functools import cache
 from random import Random
+from typing import IO
 
 from msgspec.structs import replace
 
 from requisition.services.fleet import events
 from requisition.services.fleet.applier import Applier
 from requisition.services.fleet.layout import Layout
-from requisition.services.fleet.reactor import Answer, Reactor
+from requisition.services.fleet.reactor import Answer, NotTaken, Reactor
 from requisition.services.fleet.rollout import Tip
 from requisition.services.fleet.state import FleetState, HostState, Phase, Settings
 from requisition.services.fleet.store import Clerk, Paper, Store, rebuilt
@@ -30,6 +32,7 @@ from support.fleets import OLD, made
 
 HOSTS = tuple(f"h{number:02}" for number in range(12))
 ENDLESS = 1 << 30
+FENCED = 7
 
 
 def opened(address: str) -> Store:
@@ -149,16 +152,44 @@ def looked_at(address: str, said: list[list[str]]) -> int:
         store.close()
 
 
-def one_life(address: str, seed: int, after: int, last: int) -> list[list[str]]:
-    """Let a server live until it said so many things (0: to its end). Gives what it said."""
+def begun(address: str, seed: int, last: int) -> tuple[int, IO[str]]:
+    """A server, and what it says. It ends with FENCED when it lost its seat."""
     source, sink = os.pipe()
     pid = os.fork()
     if not pid:
         os.close(source)
-        asyncio.run(Served(address, seed, sink, last).serve())
+        try:
+            asyncio.run(Served(address, seed, sink, last).serve())
+        except NotTaken:
+            os._exit(FENCED)
         os._exit(0)
     os.close(sink)
-    with os.fdopen(source, encoding="ascii") as lines:
+    return pid, os.fdopen(source, encoding="ascii")
+
+
+def one_late(address: str, seed: int, random: Random) -> list[list[str]]:
+    """Stop a server, let another take over, let the first go on: it ends. Then the other is killed."""
+    first, says = begun(address, seed, ENDLESS)
+    said = [line for line, _ in zip(says, range(random.randrange(1, 40)), strict=False)]
+    os.kill(first, signal.SIGSTOP)
+    other, says_too = begun(address, seed + 1, ENDLESS)
+    said += [line for line, _ in zip(says_too, range(random.randrange(1, 40)), strict=False)]
+    os.kill(first, signal.SIGCONT)
+    with says:
+        said += says
+    _, status = os.waitpid(first, 0)
+    assert os.waitstatus_to_exitcode(status) == FENCED, f"it lost its seat, and ended with {status}"
+    os.kill(other, signal.SIGKILL)
+    with says_too:
+        said += says_too
+    os.waitpid(other, 0)
+    return [line.split() for line in said if line.endswith("\n")]
+
+
+def one_life(address: str, seed: int, after: int, last: int) -> list[list[str]]:
+    """Let a server live until it said so many things (0: to its end). Gives what it said."""
+    pid, lines = begun(address, seed, last)
+    with lines:
         said = []
         for line in lines:
             said.append(line)
@@ -169,10 +200,13 @@ def one_life(address: str, seed: int, after: int, last: int) -> list[list[str]]:
     return [line.split() for line in said if line.endswith("\n")]
 
 
-def main(address: str, seed: int, kills: int) -> None:
+def main(address: str, seed: int, kills: int, *how: str) -> None:
     random, number, acknowledged = Random(seed), 0, 0
     for kill in range(kills):
-        said = one_life(address, seed + kill, random.randrange(1, 60), ENDLESS)
+        if how:
+            said = one_late(address, seed + 2 * kill, random)
+        else:
+            said = one_life(address, seed + kill, random.randrange(1, 60), ENDLESS)
         found = looked_at(address, said)
         assert found >= number, "the log became shorter"
         number, acknowledged = found, acknowledged + len(said)
@@ -185,4 +219,4 @@ def main(address: str, seed: int, kills: int) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
+    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), *sys.argv[4:])

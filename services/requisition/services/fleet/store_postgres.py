@@ -20,7 +20,7 @@ _MIGRATING = 7_270_406_102
 _SETTINGS = {
     "lock_timeout": "10s",
     "statement_timeout": "60s",
-    "idle_in_transaction_session_timeout": "10s",  # who hangs within a transaction keeps no other server out
+    "idle_in_transaction_session_timeout": "5s",  # who hangs within a transaction keeps no other server out
     "search_path": "requisition_fleet",
     "default_transaction_isolation": "read committed",
 }
