@@ -1,0 +1,270 @@
+"""Bringing an index up to the receipts: one transaction, after which it says what they say."""
+
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import NamedTuple
+
+import msgspec
+
+from requisition.review.history.fold import DONE, UNCHANGED, Step, maker
+from requisition.review.history.inventory import Key, receipt_paths
+from requisition.review.history.told import Mark, OrderFacts, Reader, Told, Touch, Unreadable
+
+MANY = 500
+"""From this number of runs on, touches are sorted by path once at the end and not one by one."""
+
+SCHEMA = (
+    "CREATE TABLE places (id INTEGER PRIMARY KEY, host TEXT NOT NULL, root TEXT NOT NULL, UNIQUE (host, root))",
+    """CREATE TABLE orders (id INTEGER PRIMARY KEY, checksum TEXT NOT NULL UNIQUE, name TEXT NOT NULL,
+       package TEXT NOT NULL, version TEXT NOT NULL, scope TEXT NOT NULL)""",
+    """CREATE TABLE nodes (ordering INTEGER, number INTEGER, node TEXT NOT NULL, action TEXT NOT NULL,
+       phase TEXT NOT NULL, location TEXT NOT NULL, package TEXT NOT NULL, PRIMARY KEY (ordering, number))
+       WITHOUT ROWID""",
+    """CREATE TABLE runs (id INTEGER PRIMARY KEY, host TEXT NOT NULL, run TEXT NOT NULL, stamp TEXT NOT NULL,
+       problem TEXT NOT NULL, place INTEGER, ordering INTEGER, tool TEXT, state TEXT, outcome TEXT, started INTEGER,
+       finished INTEGER, until INTEGER, message TEXT, admitted TEXT, half TEXT, first INTEGER, last INTEGER,
+       UNIQUE (host, run))""",
+    """CREATE TABLE shares (run INTEGER, package TEXT, status TEXT, nodes INTEGER NOT NULL,
+       PRIMARY KEY (run, package, status)) WITHOUT ROWID""",
+    "CREATE TABLE paths (id INTEGER PRIMARY KEY, path TEXT NOT NULL UNIQUE)",
+    "CREATE TABLE lefts (id INTEGER PRIMARY KEY, gone INTEGER NOT NULL, mark TEXT NOT NULL UNIQUE)",
+    """CREATE TABLE touches (id INTEGER PRIMARY KEY, path INTEGER NOT NULL, run INTEGER NOT NULL,
+       node INTEGER NOT NULL, status INTEGER NOT NULL, remains INTEGER)""",
+    """CREATE TABLE standing (place INTEGER, path INTEGER, touch INTEGER NOT NULL, PRIMARY KEY (place, path))
+       WITHOUT ROWID""",
+)
+_BY_PATH = "CREATE INDEX IF NOT EXISTS touches_by_path ON touches (path, run)"
+Spot = tuple[int, int]
+"""A place and a path, by their numbers."""
+
+
+class _Run(NamedTuple):
+    """A run in the index, as the fold needs it."""
+
+    name: str
+    place: int
+    began: int
+    stands: bool
+    until: int
+
+
+class Filling:
+    """One transaction's work on an index. `progress` is told how many of how many receipts were read."""
+
+    def __init__(self, connection: sqlite3.Connection, state_dir: str) -> None:
+        self._connection = connection
+        self._state_dir = state_dir
+        self._reader = Reader()
+        self._runs = {row[0]: _Run(*row[1:]) for row in connection.execute(
+            "SELECT id, run, place, started, state = 'executed', until FROM runs WHERE place IS NOT NULL"
+        )}  # fmt: skip
+        self._places: dict[tuple[str, str], int] = {}
+        self._orders: dict[str, int] = {}
+        self._paths: dict[str, int] = {}
+        self._lefts: dict[Mark, int] = {}
+        self._gone: set[int] = set()
+        self._doubtful: set[Spot] = set()
+        self._made: dict[Spot, tuple[int, int] | None] = {}
+        self._newest: dict[int, tuple[str, int]] = {}
+        self._unseen: set[int] = set()  # places that were not in the index before
+        for run in self._runs.values():
+            self._note(run)
+
+    def bring_up(
+        self, found: Mapping[Key, str], known: Mapping[Key, str], progress: Callable[[int, int], None]
+    ) -> None:
+        """Take up what is new or another, and drop what is gone."""
+        due = sorted((key for key in found if known.get(key) != found[key]), key=lambda key: (key[1], key[0]))
+        many = len(due) >= MANY
+        if many:
+            self._connection.execute("DROP INDEX IF EXISTS touches_by_path")
+        for key in [*(key for key in known if key not in found), *(key for key in due if key in known)]:
+            self._drop(key)
+        for number, key in enumerate(due):
+            progress(number, len(due))
+            self._add(key, found[key])
+        self._connection.execute(_BY_PATH)
+        self._settle()
+
+    # taking up -----------------------------------------------------------------------------------
+
+    def _add(self, key: Key, stamp: str) -> None:
+        insert = "INSERT INTO runs (host, run, stamp, problem) VALUES (?, ?, ?, ?)"
+        try:
+            told = self._reader.read(key, receipt_paths(self._state_dir, key))
+        except Unreadable as error:
+            self._connection.execute(insert, (*key, stamp, str(error)))
+            return
+        number = self._connection.execute(insert, (*key, stamp, told.problem)).lastrowid
+        assert number is not None
+        place = self._place(key[0], told.root)
+        run = _Run(key[1], place, told.started, told.state == "executed", told.until)
+        self._fill(number, run, told)
+        in_order = self._comes_last(run)
+        self._runs[number] = run
+        self._note(run)
+        first = self._connection.execute("SELECT coalesce(max(id), 0) + 1 FROM touches").fetchone()[0]
+        rows = list(self._rows(first, number, told.touches))
+        self._connection.executemany("INSERT INTO touches VALUES (?, ?, ?, ?, ?, ?)", rows)
+        self._connection.execute(
+            "UPDATE runs SET first = ?, last = ? WHERE id = ?", (first, first + len(rows) - 1, number)
+        )
+        if in_order:
+            self._advance(run, rows)
+        else:
+            self._doubtful.update((place, row[1]) for row in rows)
+
+    def _fill(self, number: int, run: _Run, told: Told) -> None:
+        self._connection.execute(
+            """UPDATE runs SET place = ?, ordering = ?, tool = ?, state = ?, outcome = ?, started = ?, finished = ?,
+               until = ?, message = ?, admitted = ?, half = ? WHERE id = ?""",
+            (run.place, self._order(told.order), told.tool, told.state, told.outcome, told.started, told.finished,
+             told.until, told.message, _json(told.admitted), _json(told.half), number),
+        )  # fmt: skip
+        self._connection.executemany(
+            "INSERT INTO shares VALUES (?, ?, ?, ?)",
+            ((number, package, status, count) for (package, status), count in told.counts.items()),
+        )
+
+    def _rows(
+        self, first: int, run: int, touches: Iterable[Touch]
+    ) -> Iterator[tuple[int, int, int, int, int, int | None]]:
+        paths, lefts = self._paths, self._lefts
+        for number, one in enumerate(touches, first):
+            path = paths.get(one.path) or self._path(one.path)
+            left = None if one.left is None else lefts.get(one.left) or self._left(one.left)
+            yield number, path, run, one.node, one.status, left
+
+    # names become numbers ------------------------------------------------------------------------
+
+    def _number(self, table: str, columns: Mapping[str, object]) -> tuple[int, bool]:
+        """Of a row that is made when it is not there; whether it was made."""
+        names, values = ", ".join(columns), tuple(columns.values())
+        where = " AND ".join(f"{name} = ?" for name in columns)
+        row = self._connection.execute(f"SELECT id FROM {table} WHERE {where}", values).fetchone()  # noqa: S608  (our own words)
+        if row is not None:
+            return row[0], False
+        marks = ", ".join("?" for _ in columns)
+        made = self._connection.execute(f"INSERT INTO {table} ({names}) VALUES ({marks})", values)  # noqa: S608
+        assert made.lastrowid is not None
+        return made.lastrowid, True
+
+    def _place(self, host: str, root: str) -> int:
+        found = self._places.get((host, root))
+        if found is None:
+            found, made = self._number("places", {"host": host, "root": root})
+            self._places[host, root] = found
+            if made:
+                self._unseen.add(found)
+        return found
+
+    def _order(self, order: OrderFacts) -> int:
+        """An order's nodes are stored once, however often it ran."""
+        found = self._orders.get(order.checksum)
+        if found is not None:
+            return found
+        columns = {"checksum": order.checksum, "name": order.name, "package": order.package,
+                   "version": order.version, "scope": order.scope}  # fmt: skip
+        found, made = self._number("orders", columns)
+        self._orders[order.checksum] = found
+        if made:
+            self._connection.executemany(
+                "INSERT INTO nodes VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (
+                    (found, number, node.id, node.action, node.phase, node.location, node.package)
+                    for number, node in enumerate(order.nodes)
+                ),
+            )
+        return found
+
+    def _path(self, path: str) -> int:
+        found, _ = self._number("paths", {"path": path})
+        self._paths[path] = found
+        return found
+
+    def _left(self, mark: Mark) -> int:
+        gone = mark[0] == "absent"
+        found, _ = self._number("lefts", {"gone": gone, "mark": _json(mark)})
+        self._lefts[mark] = found
+        if gone:
+            self._gone.add(found)
+        return found
+
+    # what stands ---------------------------------------------------------------------------------
+
+    def _note(self, run: _Run) -> None:
+        name, until = self._newest.get(run.place, ("", 0))
+        self._newest[run.place] = max(name, run.name), max(until, run.until)
+
+    def _comes_last(self, run: _Run) -> bool:
+        """Whether a run is later than all that is known of its place, so that what stood there is what it found."""
+        name, until = self._newest.get(run.place, ("", 0))
+        return run.name > name and run.began > until
+
+    def _advance(self, run: _Run, rows: Iterable[tuple[int, int, int, int, int, int | None]]) -> None:
+        """As `maker` does, one step further."""
+        if not run.stands:
+            return
+        gone, made = self._gone, self._made
+        for touch, path, _, _, status, left in rows:
+            if status > UNCHANGED or left is None:
+                continue
+            spot = run.place, path
+            before = made[spot] if spot in made else self._stood(spot)
+            if left in gone:
+                made[spot] = None
+            elif before is None or status == DONE or before[1] != left:
+                made[spot] = touch, left
+
+    def _stood(self, spot: Spot) -> tuple[int, int] | None:
+        if spot[0] in self._unseen:
+            return None
+        found: tuple[int, int] | None = self._connection.execute(
+            "SELECT touch, remains FROM standing s JOIN touches t ON t.id = touch WHERE s.place = ? AND s.path = ?",
+            spot,
+        ).fetchone()
+        return found
+
+    def _drop(self, key: Key) -> None:
+        """Forget a run; what else was said of its paths is looked at again."""
+        row = self._connection.execute(
+            "SELECT id, place, first, last FROM runs WHERE host = ? AND run = ?", key
+        ).fetchone()
+        number, place, first, last = row
+        self._connection.execute("DELETE FROM runs WHERE id = ?", (number,))
+        self._connection.execute("DELETE FROM shares WHERE run = ?", (number,))
+        if place is None:
+            return
+        del self._runs[number]
+        paths = self._connection.execute("SELECT DISTINCT path FROM touches WHERE id BETWEEN ? AND ?", (first, last))
+        self._doubtful.update((place, path) for (path,) in paths)
+        self._connection.execute("DELETE FROM touches WHERE id BETWEEN ? AND ?", (first, last))
+
+    def _settle(self) -> None:
+        gone = {number for (number,) in self._connection.execute("SELECT id FROM lefts WHERE gone")}
+        for spot in self._doubtful:
+            made = maker(self._steps(spot, gone))
+            self._made[spot] = (made.touch, made.left or 0) if made is not None else None
+        self._connection.executemany(
+            "DELETE FROM standing WHERE place = ? AND path = ?",
+            (spot for spot, made in self._made.items() if made is None),
+        )
+        self._connection.executemany(
+            "INSERT OR REPLACE INTO standing VALUES (?, ?, ?)",
+            ((*spot, made[0]) for spot, made in self._made.items() if made is not None),
+        )
+
+    def _steps(self, spot: Spot, gone: set[int]) -> list[Step]:
+        place, path = spot
+        rows = self._connection.execute("SELECT run, id, status, remains FROM touches WHERE path = ?", (path,))
+        ours = [(self._runs[run], touch, status, left) for run, touch, status, left in rows]
+        ours = [row for row in ours if row[0].place == place]
+        ours.sort(key=lambda row: (row[0].name, row[1]))
+        return [
+            Step(touch, status, left, left in gone, run.began, run.stands, run.until)
+            for run, touch, status, left in ours
+        ]
+
+
+def _json(value: object) -> str:
+    return msgspec.json.encode(value).decode()

@@ -1,0 +1,158 @@
+"""`index.db`: opened, brought up to the receipts, asked; thrown away when it is not what it should be.
+
+Everyone who asks holds `index.lock`, shared while the index is up to the receipts, else alone: so nobody reads what
+another one is changing or throwing away, and what a killed process had begun SQLite takes back at the next opening.
+"""
+
+import fcntl
+import os
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from typing import TypeVar
+
+from requisition.review.history.filling import SCHEMA, Filling
+from requisition.review.history.inventory import Key, inventory
+from requisition.runtime.layout import StateDir
+from requisition.schemas.diagnostic import BadInput, Failed
+
+T = TypeVar("T")
+APPLICATION = 0x52514958  # "RQIX"
+VERSION = 1
+"""Raised with every change of `SCHEMA` or of what its rows mean."""
+
+_CACHE_KIB = 65_536
+_OF_THE_DISK = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM)
+
+
+class Worthless(Exception):
+    """The file is no index of ours, or of another version; why."""
+
+
+def ask(
+    state_dir: str,
+    question: Callable[[sqlite3.Connection], T],
+    *,
+    say: Callable[[str], None] = lambda _: None,
+    progress: Callable[[int, int], None] = lambda _done, _all: None,
+) -> T:
+    """What a question finds in the index of a state directory, once that is up to the receipts. `question` may be
+    asked twice; it returns what it found, not a cursor. `say` hears when an index was thrown away. Raises BadInput
+    where nothing can be written, Failed when the disk is full."""
+    if not os.path.isdir(state_dir):
+        with closing(_opened(":memory:")) as connection:
+            return question(connection)
+    state = StateDir(state_dir)
+    path = f"{state.path}/index.db"
+    with _holding(f"{state.path}/index.lock") as exclusively:
+        found = inventory(state.path)
+        with suppress(Worthless, sqlite3.DatabaseError), closing(_opened(path, make=False)) as connection:
+            if _known(connection) == found:
+                return question(connection)
+        exclusively()
+        try:
+            return _brought_up(path, state.path, question, progress)
+        except (Worthless, sqlite3.DatabaseError) as error:
+            _refuse_full(error, path)
+            _throw_away(path)
+            say(f"the index of receipts was made anew: {error}")
+        try:
+            return _brought_up(path, state.path, question, progress)
+        except sqlite3.DatabaseError as error:
+            _refuse_full(error, path)
+            raise Failed.of("the index of receipts cannot be made", where=path, why=str(error)) from error
+
+
+def _brought_up(
+    path: str,
+    state_dir: str,
+    question: Callable[[sqlite3.Connection], T],
+    progress: Callable[[int, int], None],
+) -> T:
+    with closing(_opened(path)) as connection:
+        found = inventory(state_dir)  # others may have indexed while we waited
+        known = _known(connection)
+        if known != found:
+            connection.execute("BEGIN IMMEDIATE")
+            Filling(connection, state_dir).bring_up(found, known, progress)
+            connection.execute("COMMIT")
+        return question(connection)
+
+
+def _opened(path: str, *, make: bool = True) -> sqlite3.Connection:
+    """A connection to an index of this version. Raises Worthless when the file is something else or is missing."""
+    if path != ":memory:":
+        flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | (os.O_CREAT if make else 0)
+        try:
+            os.close(os.open(path, flags, 0o600))
+        except FileNotFoundError as error:
+            raise Worthless("it is missing") from error
+        except OSError as error:
+            raise Worthless(f"it cannot be opened: {error.strerror}") from error
+    connection = sqlite3.connect(path, isolation_level=None, cached_statements=64)
+    try:
+        for pragma in (f"cache_size=-{_CACHE_KIB}", "trusted_schema=OFF", "temp_store=MEMORY"):
+            connection.execute(f"PRAGMA {pragma}")
+        ours = [connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")]
+        if ours == [0, 0] and connection.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,):
+            _lay_out(connection)
+        elif ours[0] != APPLICATION:
+            raise Worthless("it was not one of ours")
+        elif ours[1] != VERSION:
+            raise Worthless(f"it was of version {ours[1]}, and {VERSION} is wanted")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _lay_out(connection: sqlite3.Connection) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+    for statement in SCHEMA:
+        connection.execute(statement)
+    connection.execute(f"PRAGMA application_id={APPLICATION}")
+    connection.execute(f"PRAGMA user_version={VERSION}")
+    connection.execute("COMMIT")
+
+
+def _known(connection: sqlite3.Connection) -> dict[Key, str]:
+    return {(host, run): stamp for host, run, stamp in connection.execute("SELECT host, run, stamp FROM runs")}
+
+
+@contextmanager
+def _holding(path: str) -> Iterator[Callable[[], None]]:
+    """The lock, shared; what is given makes it exclusive, waiting for all others."""
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise BadInput.of(
+            f"the index of receipts cannot be kept: {error.strerror}",
+            where=path,
+            next="copy the state directory to where you can write, and name that with --state",
+        ) from error
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH)
+        yield lambda: fcntl.flock(fd, fcntl.LOCK_EX)
+    finally:
+        os.close(fd)
+
+
+def _refuse_full(error: Exception, path: str) -> None:
+    """Raises Failed for what another index would not mend."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code in _OF_THE_DISK:
+        raise Failed.of(
+            "the index of receipts cannot be kept", where=path, why=str(error), next="free space, then retry"
+        )
+
+
+def _throw_away(path: str) -> None:
+    for name in (path, f"{path}-journal"):
+        try:
+            os.unlink(name)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise BadInput.of(
+                f"this is in the way of the index of receipts: {error.strerror}", where=name, next="move it away"
+            ) from error

@@ -1,0 +1,279 @@
+"""What the receipts of one run say, as the index keeps it. Nothing in a receipt is believed to be well-formed."""
+
+import os
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta, Raw, Struct
+
+from requisition.review.history.fold import DONE, FAILED, STATUSES
+from requisition.review.history.inventory import Key
+from requisition.schemas import orderfile
+from requisition.schemas.checksum import checksum
+from requisition.schemas.diagnostic import BadInput, Failure
+from requisition.schemas.receipt import RECEIPT_VERSION, Admission, LeftKind, NodeStatus, OtherHalf, Outcome, RunState
+
+MAX_RECEIPT = 1 << 28
+"""Bytes; a receipt of a hundred thousand nodes is a third of it."""
+
+_KEPT_ORDERS = 64
+_TAKEN = ("rolled_back", "undo_failed")
+_NUMBERS = {name: number for number, name in enumerate(STATUSES)}
+_Small = Annotated[int, Meta(ge=-1, lt=1 << 53)]
+Mark = tuple[LeftKind, int, int, int, int, str, str, str, bool]
+"""How a path was left: the fields of `Left` behind its path."""
+
+
+class _Left(Struct, frozen=True, gc=False):
+    path: str
+    kind: LeftKind
+    mode: _Small = 0
+    uid: _Small = -1
+    gid: _Small = -1
+    size: _Small = -1
+    sha256: str = ""
+    target: str = ""
+    token: str = ""
+    sealed: bool = False
+
+
+class _NodeRun(Struct, frozen=True, gc=False):
+    node: Annotated[int, Meta(ge=0, lt=1 << 31)]
+    status: NodeStatus
+    scope: tuple[_Small, ...] = ()
+    left: tuple[_Left, ...] = ()
+
+
+class _Receipt(Struct, frozen=True):
+    version: int
+    run_id: str
+    tool: str
+    state: RunState
+    outcome: Outcome
+    order: Raw
+    order_checksum: str
+    started: str
+    finished: str
+    target_root: str
+    admitted: tuple[Admission, ...] = ()
+    nodes: tuple[_NodeRun, ...] = ()
+    message: str = ""
+    rolls_back: str = ""
+    elevated: OtherHalf | None = None
+
+
+class _Node(Struct, frozen=True, gc=False):
+    id: str
+    action: str
+    phase: str
+    location: str = ""
+    slots: dict[str, Any] = {}
+    elevate: bool = False
+
+
+class _Context(Struct, frozen=True):
+    package: str
+    package_version: str = ""
+    scope: str = "system"
+
+
+class _Order(Struct, frozen=True):
+    name: str
+    context: _Context
+    nodes: tuple[_Node, ...] = ()
+    members: tuple[Any, ...] = ()
+
+
+class NodeFacts(Struct, frozen=True, gc=False):
+    """A node of an order: `claims` is the path that it names, if it names one; `elevated`: root does it, and keeps
+    what it left to a receipt of its own."""
+
+    id: str
+    action: str
+    phase: str
+    location: str
+    package: str
+    claims: str
+    elevated: bool
+
+
+class OrderFacts(Struct, frozen=True):
+    """Of an order, what its touches refer to."""
+
+    checksum: str
+    name: str
+    package: str
+    version: str
+    scope: str
+    nodes: tuple[NodeFacts, ...]
+
+
+class Touch(Struct, frozen=True, gc=False):
+    """One node's word on one path. `status` is a number of `fold`."""
+
+    path: str
+    node: int
+    status: int
+    left: Mark | None
+
+
+class Told(Struct, frozen=True):
+    """What a run's receipts say. Times are seconds since 1970; `until` is when something of it was taken back.
+    `counts` are nodes by package and status; `problem` says which of the receipts could not be read, and why."""
+
+    order: OrderFacts
+    root: str
+    tool: str
+    state: RunState
+    outcome: Outcome
+    started: int
+    finished: int
+    until: int
+    message: str
+    admitted: tuple[Admission, ...]
+    half: OtherHalf | None
+    counts: dict[tuple[str, str], int]
+    touches: list[Touch]
+    problem: str = ""
+
+
+class Unreadable(Exception):
+    """None of a run's receipts says anything; why."""
+
+
+_receipts = msgspec.json.Decoder(_Receipt)
+_orders = msgspec.json.Decoder(_Order)
+
+
+class Reader:
+    """Reads receipts one after another; an order that came before is not read again."""
+
+    def __init__(self) -> None:
+        self._orders: dict[str, OrderFacts] = {}
+
+    def read(self, key: Key, paths: Sequence[str]) -> Told:
+        """Of the receipt and the rollback's receipt of a run. Raises Unreadable."""
+        found: list[_Receipt] = []
+        problems: list[str] = []
+        for path in paths:
+            if not os.path.lexists(path):
+                continue
+            try:
+                found.append(self._decoded(path, key[1]))
+            except (Failure, OSError) as error:
+                problems.append(f"{os.path.basename(path)}: {_words(error)}")
+        problem = "; ".join(problems)
+        try:
+            if found:
+                return self._told(found, problem)
+        except (Failure, ValueError) as error:
+            problem = "; ".join([*problems, _words(error)])
+        raise Unreadable(problem or "there is no such file")
+
+    def _decoded(self, path: str, run: str) -> _Receipt:
+        if os.stat(path).st_size > MAX_RECEIPT:
+            raise BadInput.of(f"it is larger than {MAX_RECEIPT} bytes")
+        sealed = orderfile.read(path)
+        sealed.close()
+        if sealed.kind != "receipt":
+            raise BadInput.of("this is an order, not a receipt")
+        try:
+            receipt = _receipts.decode(sealed.payload)
+        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+            raise BadInput.of(f"the receipt is damaged: {error}") from error
+        if receipt.version != RECEIPT_VERSION:
+            raise BadInput.of(f"unsupported receipt version {receipt.version}")
+        if receipt.run_id != run:
+            raise BadInput.of(f"this is the receipt of another run, {receipt.run_id!r}")
+        return receipt
+
+    def _order(self, receipt: _Receipt) -> OrderFacts:
+        """Raises BadInput when the order in a receipt is not the one that it names."""
+        body, stated = bytes(receipt.order), receipt.order_checksum
+        known = self._orders.get(stated)
+        if known is not None and checksum("order", known.name, body) == stated:
+            return known
+        try:
+            order = _orders.decode(body)
+        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+            raise BadInput.of(f"the order in the receipt is damaged: {error}") from error
+        if checksum("order", order.name, body) != stated:
+            raise BadInput.of("the receipt holds another order than it names")
+        if len(self._orders) >= _KEPT_ORDERS:
+            del self._orders[next(iter(self._orders))]
+        facts = self._orders[stated] = _order_facts(order, stated)
+        return facts
+
+    def _told(self, found: list[_Receipt], problem: str) -> Told:
+        first, last = found[0], found[-1]
+        order = self._order(last)
+        if any(run.node >= len(order.nodes) for receipt in found for run in receipt.nodes):
+            raise BadInput.of(f"the receipt tells of a node that its order does not have, of {len(order.nodes)}")
+        counts: dict[tuple[str, str], int] = {}
+        for run in last.nodes:
+            share = order.nodes[run.node].package, run.status
+            counts[share] = counts.get(share, 0) + 1
+        return Told(
+            order,
+            last.target_root,
+            last.tool,
+            last.state,
+            last.outcome,
+            _seconds(first.started),
+            _seconds(first.finished),
+            _seconds(last.finished) if last.rolls_back else 0,
+            last.message,
+            last.admitted,
+            last.elevated,
+            counts,
+            _touches(first, last, order),
+            problem,
+        )
+
+
+def _touches(first: _Receipt, last: _Receipt, order: OrderFacts) -> list[Touch]:
+    """What a node left before it was taken back is in the run's first receipt only."""
+    before = {(run.node, run.scope): run.left for run in first.nodes} if first is not last else {}
+    found: list[Touch] = []
+    for run in last.nodes:
+        status = _NUMBERS.get(run.status)
+        if status is None:
+            continue
+        left = run.left or (before.get((run.node, run.scope), ()) if run.status in _TAKEN else ())
+        for one in left:
+            mark = one.kind, one.mode, one.uid, one.gid, one.size, one.sha256, one.target, one.token, one.sealed
+            found.append(Touch(one.path, run.node, status, mark))
+        node = order.nodes[run.node]
+        if node.claims and not left and (status >= FAILED or (status == DONE and node.elevated)):
+            found.append(Touch(node.claims, run.node, status, None))
+    return found
+
+
+def _order_facts(order: _Order, stated: str) -> OrderFacts:
+    context, tree = order.context, bool(order.members)
+    nodes = tuple(
+        NodeFacts(
+            node.id,
+            node.action,
+            node.phase,
+            node.location,
+            node.id.partition("/")[0] if tree else context.package,  # as the state view has it
+            path if isinstance(path := node.slots.get("path"), str) else "",
+            node.elevate,
+        )
+        for node in order.nodes
+    )
+    return OrderFacts(stated, order.name, context.package, context.package_version, context.scope, nodes)
+
+
+def _seconds(text: str) -> int:
+    """Of a time in RFC 3339. Raises ValueError."""
+    return int(datetime.fromisoformat(text).timestamp())
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, Failure):
+        return error.diagnostics[0].what
+    return error.strerror or str(error) if isinstance(error, OSError) else str(error)
