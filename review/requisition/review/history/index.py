@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from typing import TypeVar
 
+import msgspec
+
 from requisition.review.history.filling import SCHEMA, Filling
 from requisition.review.history.inventory import Key, inventory
 from requisition.runtime.layout import StateDir
@@ -27,6 +29,10 @@ _OF_THE_DISK = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CAN
 
 class Worthless(Exception):
     """The file is no index of ours, or of another version; why."""
+
+
+_DAMAGE = (Worthless, sqlite3.DatabaseError, msgspec.MsgspecError, LookupError)
+"""What an index raises that is not whole: SQLite cannot read it, or what it reads is not what was written."""
 
 
 def ask(
@@ -46,21 +52,21 @@ def ask(
     path = f"{state.path}/index.db"
     with _holding(f"{state.path}/index.lock") as exclusively:
         found = inventory(state.path)
-        with suppress(Worthless, sqlite3.DatabaseError), closing(_opened(path, make=False)) as connection:
+        with suppress(*_DAMAGE), closing(_opened(path, make=False)) as connection:
             if _known(connection) == found:
                 return question(connection)
         exclusively()
         try:
             return _brought_up(path, state.path, question, progress)
-        except (Worthless, sqlite3.DatabaseError) as error:
-            _refuse_full(error, path)
+        except _DAMAGE as error:
+            _mendable(error, path)
             _throw_away(path)
             say(f"the index of receipts was made anew: {error}")
         try:
             return _brought_up(path, state.path, question, progress)
-        except sqlite3.DatabaseError as error:
-            _refuse_full(error, path)
-            raise Failed.of("the index of receipts cannot be made", where=path, why=str(error)) from error
+        except sqlite3.OperationalError as error:
+            _mendable(error, path)
+            raise
 
 
 def _brought_up(
@@ -91,7 +97,7 @@ def _opened(path: str, *, make: bool = True) -> sqlite3.Connection:
             raise Worthless(f"it cannot be opened: {error.strerror}") from error
     connection = sqlite3.connect(path, isolation_level=None, cached_statements=64)
     try:
-        for pragma in (f"cache_size=-{_CACHE_KIB}", "trusted_schema=OFF", "temp_store=MEMORY"):
+        for pragma in (f"cache_size=-{_CACHE_KIB}", "trusted_schema=OFF", "cell_size_check=ON", "temp_store=MEMORY"):
             connection.execute(f"PRAGMA {pragma}")
         ours = [connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")]
         if ours == [0, 0] and connection.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,):
@@ -137,8 +143,10 @@ def _holding(path: str) -> Iterator[Callable[[], None]]:
         os.close(fd)
 
 
-def _refuse_full(error: Exception, path: str) -> None:
-    """Raises Failed for what another index would not mend."""
+def _mendable(error: Exception, path: str) -> None:
+    """Raises what another index would not mend."""
+    if isinstance(error, sqlite3.ProgrammingError):
+        raise error
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code in _OF_THE_DISK:
         raise Failed.of(

@@ -21,6 +21,12 @@ def receipt_paths(state_dir: str, key: Key) -> tuple[str, str]:
     return f"{state_dir}/runs/{run}/{_FIRST}", f"{state_dir}/runs/{run}/{_ROLLBACK}"
 
 
+def standing_receipt(state_dir: str, key: Key) -> str:
+    """The last receipt of a run: that of its rollback, where there is one."""
+    first, rollback = receipt_paths(state_dir, key)
+    return rollback if os.path.exists(rollback) else first
+
+
 def _own(folder: str) -> dict[Key, str]:
     try:
         names = os.listdir(folder)

@@ -1,32 +1,62 @@
-"""`plan why`: which spots of which roots a person may mean by a path, and what there is about each."""
+"""What a person may mean by a path: which spots below which target roots, and what is known of them."""
 
 import os
 import sqlite3
 from collections.abc import Iterable
 
+import msgspec
+
 from requisition.review.history import questions
 from requisition.review.history.questions import Event, Filter
 
+Spot = tuple[str, str]
+"""A target root, and a path below it as orders have it: with a slash before it; empty for the root itself."""
 
-def meant(text: str, cwd: str, roots: Iterable[str]) -> list[tuple[str, str]]:
-    """(root, path below it) for each root that a path of this machine lies in. `text` may be relative to `cwd`."""
+
+def meant(text: str, cwd: str, roots: Iterable[str]) -> list[Spot]:
+    """The spot below each root that a path of this machine lies in. `text` may be relative to `cwd`."""
     place = os.path.normpath(os.path.join(cwd, text))
     found = []
     for root in roots:
         above = root.rstrip("/")
         if place == root or place.startswith(above + "/"):
-            found.append((root, place[len(above) :] or "/"))
+            found.append((root, place[len(above) :].rstrip("/")))
     return found
 
 
-def of_path(connection: sqlite3.Connection, text: str, cwd: str, chosen: Filter) -> list[Event]:
-    """All that is known of what a person calls `text`: a path of this machine, one below a target root as orders have
-    it, or a resource that is no file (`apt:nginx`). The first of these readings that any run speaks of is taken."""
-    known = [chosen.root] if chosen.root else questions.roots(connection, chosen.host)
-    spots = meant(text, cwd, known)
+def of_path(connection: sqlite3.Connection, text: str, cwd: str, chosen: Filter, *, below: bool = False) -> list[Event]:
+    """What was done to what a person calls `text`, and with `below` to all below it: a path of this machine, one below
+    a target root as orders have it, or a resource that is no file (`apt:nginx`). The first of these readings that any
+    run tells of is taken."""
+    ask = questions.events_below if below else questions.events
     found = [
         event
-        for event in questions.events(connection, chosen, [path for _, path in spots])
-        if (event.ran.root, event.path) in spots
+        for root, path in meant(text, cwd, _roots(connection, chosen))
+        for event in ask(connection, msgspec.structs.replace(chosen, root=root), path)
     ]
-    return found or questions.events(connection, chosen, [text])
+    return found or ask(connection, chosen, text.rstrip("/"))
+
+
+def below(connection: sqlite3.Connection, text: str, cwd: str, chosen: Filter) -> tuple[list[Spot], list[Event]]:
+    """What stands at and below what a person calls `text`; with it the folders of this machine that it is, each with
+    its path as orders have it."""
+    roots = _roots(connection, chosen)
+    spots = meant(text, cwd, roots)
+    found = _standing(connection, chosen, spots)
+    if not found and text.startswith("/"):
+        spots = [(root, text.rstrip("/")) for root in roots]
+        found = _standing(connection, chosen, spots)
+        spots = spots if found else []
+    return [(f"{root.rstrip('/')}{path}" or "/", path) for root, path in spots], found
+
+
+def _standing(connection: sqlite3.Connection, chosen: Filter, spots: Iterable[Spot]) -> list[Event]:
+    return [
+        event
+        for root, path in spots
+        for event in questions.standing_below(connection, msgspec.structs.replace(chosen, root=root), path)
+    ]
+
+
+def _roots(connection: sqlite3.Connection, chosen: Filter) -> list[str]:
+    return [chosen.root] if chosen.root else questions.roots(connection, chosen.host)

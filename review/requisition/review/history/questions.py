@@ -1,12 +1,12 @@
 """Questions to an index that is up to the receipts. Each returns records, in the order of time."""
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import msgspec
 from msgspec import Struct
 
-from requisition.review.history.fold import STATUSES
+from requisition.review.history.fold import STATUSES, UNCHANGED
 from requisition.schemas.receipt import Admission, Left, OtherHalf
 
 ANY_HOST = "*"
@@ -27,7 +27,8 @@ class Filter(Struct, frozen=True):
 
 
 class Ran(Struct, frozen=True, omit_defaults=True):
-    """One run. Times are seconds since 1970; `taken_back` is when it or a part of it was. `counts` are nodes by status,
+    """One run. Times are seconds since 1970; `taken_back` is when it or a part of it was; `checksum` is its
+    order's, `receipt` that of its last receipt. `counts` are nodes by status,
     of the package that was asked for, or else of all."""
 
     run: str
@@ -42,6 +43,7 @@ class Ran(Struct, frozen=True, omit_defaults=True):
     finished: int
     order: str
     checksum: str
+    receipt: str
     host: str = ""
     taken_back: int = 0
     message: str = ""
@@ -78,9 +80,13 @@ class Problem(Struct, frozen=True, omit_defaults=True):
 
 
 _RAN = """r.run, p.root, o.package, o.version, o.scope, r.tool, r.state, r.outcome, r.started, r.finished, o.name,
- o.checksum, p.host, r.until, r.message, r.admitted, r.half"""
+ o.checksum, r.receipt, p.host, r.until, r.message, r.admitted, r.half"""
 _RUNS = "runs r JOIN places p ON p.id = r.place JOIN orders o ON o.id = r.ordering"
-_RAN_FIELDS = 17
+_RAN_FIELDS, _RUN, _ROOT, _HOST = 18, 0, 1, 13
+_PLACED = """JOIN places p ON p.id = r.place JOIN orders o ON o.id = r.ordering
+ JOIN nodes n ON n.ordering = r.ordering AND n.number = t.node LEFT JOIN lefts l ON l.id = t.remains"""
+_STANDS = "LEFT JOIN standing s ON s.place = r.place AND s.path = t.path AND s.touch = t.id"
+_BELOW = "(x.path = ? OR (x.path >= ? AND x.path < ?))"
 
 
 def problems(connection: sqlite3.Connection) -> list[Problem]:
@@ -91,7 +97,8 @@ def problems(connection: sqlite3.Connection) -> list[Problem]:
 
 def roots(connection: sqlite3.Connection, host: str) -> list[str]:
     """Target roots that runs changed."""
-    return [root for (root,) in connection.execute("SELECT root FROM places WHERE host = ? ORDER BY root", (host,))]
+    query = "SELECT DISTINCT root FROM places WHERE host = ? OR ? = ? ORDER BY root"
+    return [root for (root,) in connection.execute(query, (host, host, ANY_HOST))]
 
 
 def is_package(connection: sqlite3.Connection, name: str) -> bool:
@@ -105,6 +112,7 @@ def runs(connection: sqlite3.Connection, chosen: Filter) -> list[Ran]:
     counts: dict[int, dict[str, dict[str, int]]] = {}
     for run, package, status, nodes in connection.execute("SELECT run, package, status, nodes FROM shares"):
         counts.setdefault(run, {}).setdefault(package, {})[status] = nodes
+    made: dict[tuple[object, object], Ran] = {}
     found = []
     for number, *row in connection.execute(f"SELECT r.id, {_RAN} FROM {_RUNS} {where} ORDER BY r.run, p.host", values):  # noqa: S608
         shares = counts.get(number, {})
@@ -113,92 +121,101 @@ def runs(connection: sqlite3.Connection, chosen: Filter) -> list[Ran]:
         for share in asked:
             for status, nodes in share.items():
                 total[status] = total.get(status, 0) + nodes
-        found.append(msgspec.structs.replace(_ran(row), counts=total, packages=tuple(shares)))
+        found.append(msgspec.structs.replace(_ran(row, made), counts=total, packages=tuple(shares)))
     return found
 
 
-def events(connection: sqlite3.Connection, chosen: Filter, paths: Sequence[str]) -> list[Event]:
-    """What was done to some paths, oldest first: runs that found one as it had been left are counted with the run that
-    left it so."""
-    marks = ", ".join("?" for _ in paths)
-    return _events(connection, chosen, f"x.path IN ({marks})", list(paths))
+def events(connection: sqlite3.Connection, chosen: Filter, path: str) -> list[Event]:
+    """What was done to a path, oldest first: runs that found it as it had been left are counted with the run that left
+    it so."""
+    return _events(connection, chosen, "x.path = ?", [path])
 
 
 def events_below(connection: sqlite3.Connection, chosen: Filter, path: str) -> list[Event]:
-    """The same of all paths below a directory; `path` has no slash at its end, and is empty for all of a root."""
-    return _events(connection, chosen, "x.path >= ? AND x.path < ?", [path + "/", path + "0"])
+    """The same of a path and all below it; `path` has no slash at its end, and is empty for all of a root."""
+    return _events(connection, chosen, _BELOW, [path, path + "/", path + "0"])
 
 
-def standing(connection: sqlite3.Connection, chosen: Filter, path: str | None = None) -> list[Event]:
-    """What is there because of a run, by path: at one path, or everywhere. Confirmations are not counted."""
-    return _standing(connection, chosen, "x.path = ?" if path is not None else "1", [] if path is None else [path])
+def events_of_package(connection: sqlite3.Connection, chosen: Filter) -> list[Event]:
+    """The same of all paths of `chosen.package`."""
+    source = """runs r CROSS JOIN touches t ON t.id BETWEEN r.first AND r.last JOIN paths x ON x.id = t.path"""
+    where, values = _where(chosen, "EXISTS (SELECT 1 FROM shares h WHERE h.run = r.id AND h.package = ?)", node=True)
+    return _found(connection, f"FROM {source} {_PLACED} {_STANDS} {where}", [chosen.package, *values])
+
+
+def standing(connection: sqlite3.Connection, chosen: Filter) -> list[Event]:
+    """What is there because of a run, by path. Confirmations are not counted."""
+    return _standing(connection, chosen, "1", [])
 
 
 def standing_below(connection: sqlite3.Connection, chosen: Filter, path: str) -> list[Event]:
-    """The same below a directory; `path` has no slash at its end."""
-    return _standing(connection, chosen, "x.path >= ? AND x.path < ?", [path + "/", path + "0"])
-
-
-def _standing(connection: sqlite3.Connection, chosen: Filter, on: str, values: Sequence[object]) -> list[Event]:
-    where, more = _where(chosen, on, node=True)
-    rows = connection.execute(
-        f"""SELECT t.id, x.path, t.status, n.node, n.action, n.phase, n.package, n.location, l.mark, {_RAN}
-        FROM standing s JOIN paths x ON x.id = s.path JOIN touches t ON t.id = s.touch
-        JOIN lefts l ON l.id = t.remains JOIN {_RUNS.replace("runs r", "runs r ON r.id = t.run", 1)}
-        JOIN nodes n ON n.ordering = r.ordering AND n.number = t.node {where} ORDER BY x.path, r.run""",  # noqa: S608
-        [*values, *more],
-    )
-    cache: dict[str, Ran] = {}
-    return [_event(row, cache, stands=True) for row in rows]
+    """The same of a path and all below it; `path` has no slash at its end, and is empty for all of a root."""
+    return _standing(connection, chosen, _BELOW, [path, path + "/", path + "0"])
 
 
 def _events(connection: sqlite3.Connection, chosen: Filter, on: str, values: Sequence[object]) -> list[Event]:
+    source = "paths x CROSS JOIN touches t ON t.path = x.id JOIN runs r ON r.id = t.run"
     where, more = _where(chosen, on, node=True)
-    rows = connection.execute(
-        f"""SELECT t.id, x.path, t.status, n.node, n.action, n.phase, n.package, n.location, l.mark, {_RAN},
-        s.touch IS NOT NULL FROM paths x JOIN touches t ON t.path = x.id LEFT JOIN lefts l ON l.id = t.remains
-        JOIN {_RUNS.replace("runs r", "runs r ON r.id = t.run", 1)}
-        JOIN nodes n ON n.ordering = r.ordering AND n.number = t.node
-        LEFT JOIN standing s ON s.place = r.place AND s.path = t.path AND s.touch = t.id
-        {where} ORDER BY r.run, t.id""",  # noqa: S608
-        [*values, *more],
+    return _found(connection, f"FROM {source} {_PLACED} {_STANDS} {where}", [*values, *more])
+
+
+def _standing(connection: sqlite3.Connection, chosen: Filter, on: str, values: Sequence[object]) -> list[Event]:
+    source = """paths x CROSS JOIN standing s ON s.path = x.id JOIN touches t ON t.id = s.touch
+        JOIN runs r ON r.id = t.run"""
+    where, more = _where(chosen, on, node=True)
+    found = _found(connection, f"FROM {source} {_PLACED} {where}", [*values, *more])
+    return sorted(found, key=lambda event: (event.path, event.ran.host, event.ran.root))
+
+
+class _Row(Struct):
+    """A row that is an event, and how often and by which row it was confirmed."""
+
+    row: Sequence[object]
+    confirmed: int = 0
+    last: Sequence[object] = ()
+
+
+def _found(connection: sqlite3.Connection, source: str, values: Sequence[object]) -> list[Event]:
+    """Events of rows in the order of their runs. A run that found a path as it had been left is counted there."""
+    rows: list[_Row] = []
+    latest: dict[tuple[object, ...], _Row] = {}
+    query = (
+        f"SELECT {_RAN}, x.path, l.mark, t.status, s.touch, n.node, n.action, n.phase, n.package, n.location {source}"
     )
-    return list(_confirmed(rows))
-
-
-def _confirmed(rows: sqlite3.Cursor) -> Iterator[Event]:
-    """Events, with the runs that only confirmed one counted at it."""
-    found: list[Event] = []
-    last: dict[tuple[str, str, str], int] = {}
-    cache: dict[str, Ran] = {}
-    for row in rows:
-        event = _event(row[:-1], cache, stands=bool(row[-1]))
-        spot = event.ran.host, event.ran.root, event.path
-        before = found[last[spot]] if spot in last else None
-        if before is not None and event.status == "unchanged" and event.left == before.left and not event.stands:
-            found[last[spot]] = msgspec.structs.replace(before, confirmed=before.confirmed + 1, last=event.ran)
+    for row in connection.execute(f"{query} ORDER BY r.run, t.id", values):
+        path, mark, status, stands = row[_RAN_FIELDS : _RAN_FIELDS + 4]
+        spot = row[_HOST], row[_ROOT], path
+        before = latest.get(spot)
+        if before is not None and status == UNCHANGED and stands is None and mark == before.row[_RAN_FIELDS + 1]:
+            before.confirmed += 1
+            before.last = row
             continue
-        last[spot] = len(found)
-        found.append(event)
-    yield from found
+        found = latest[spot] = _Row(row)
+        rows.append(found)
+    runs: dict[tuple[object, object], Ran] = {}
+    return [_event(one, runs) for one in rows]
 
 
-def _event(row: Sequence[object], cache: dict[str, Ran], *, stands: bool) -> Event:
-    _, path, status, node, action, phase, package, location, mark, *rest = row
-    key = f"{rest[12]}/{rest[0]}"
-    ran = cache.get(key)
-    if ran is None:
-        ran = cache[key] = _ran(rest)
+def _event(found: _Row, runs: dict[tuple[object, object], Ran]) -> Event:
+    path, mark, status, stands, *words = found.row[_RAN_FIELDS:]
     left = None if mark is None else Left(str(path), *msgspec.json.decode(str(mark)))
-    assert isinstance(status, int)
-    words = (str(node), str(action), str(phase), str(package), str(location))
-    return Event(str(path), STATUSES[status], *words, ran, left, stands)
+    last = _ran(found.last, runs) if found.last else None
+    word = STATUSES[int(str(status))]
+    node, action, phase, package, location = map(str, words)
+    ran = _ran(found.row, runs)
+    return Event(
+        str(path), word, node, action, phase, package, location, ran, left, stands is not None, found.confirmed, last
+    )
 
 
-def _ran(row: Sequence[object]) -> Ran:
-    *plain, admitted, half = row[:_RAN_FIELDS]
-    who = msgspec.json.decode(str(admitted), type=tuple[Admission, ...])
-    return Ran(*plain, who, msgspec.json.decode(str(half), type=OtherHalf | None))  # type: ignore[call-arg, arg-type]
+def _ran(row: Sequence[object], runs: dict[tuple[object, object], Ran]) -> Ran:
+    """The run in a row, made once."""
+    key = row[_HOST], row[_RUN]
+    if key not in runs:
+        *plain, admitted, half = row[:_RAN_FIELDS]
+        who = msgspec.json.decode(str(admitted), type=tuple[Admission, ...])
+        runs[key] = Ran(*plain, who, msgspec.json.decode(str(half), type=OtherHalf | None))  # type: ignore[call-arg, arg-type]
+    return runs[key]
 
 
 def _where(chosen: Filter, on: str = "", *, node: bool = False) -> tuple[str, list[object]]:

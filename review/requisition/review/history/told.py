@@ -48,6 +48,7 @@ class _NodeRun(Struct, frozen=True, gc=False):
 
 class _Receipt(Struct, frozen=True):
     version: int
+    name: str
     run_id: str
     tool: str
     state: RunState
@@ -121,7 +122,8 @@ class Touch(Struct, frozen=True, gc=False):
 
 class Told(Struct, frozen=True):
     """What a run's receipts say. Times are seconds since 1970; `until` is when something of it was taken back.
-    `counts` are nodes by package and status; `problem` says which of the receipts could not be read, and why."""
+    `receipt` is the checksum of the last; `counts` are nodes by package and status; `problem` says which of the
+    receipts could not be read, and why."""
 
     order: OrderFacts
     root: str
@@ -134,6 +136,7 @@ class Told(Struct, frozen=True):
     message: str
     admitted: tuple[Admission, ...]
     half: OtherHalf | None
+    receipt: str
     counts: dict[tuple[str, str], int]
     touches: list[Touch]
     problem: str = ""
@@ -156,38 +159,24 @@ class Reader:
     def read(self, key: Key, paths: Sequence[str]) -> Told:
         """Of the receipt and the rollback's receipt of a run. Raises Unreadable."""
         found: list[_Receipt] = []
+        sums: list[str] = []
         problems: list[str] = []
         for path in paths:
             if not os.path.lexists(path):
                 continue
             try:
-                found.append(self._decoded(path, key[1]))
+                receipt, payload = _decoded(path, key[1])
+                found.append(receipt)
+                sums.append(checksum("receipt", receipt.name, payload))
             except (Failure, OSError) as error:
                 problems.append(f"{os.path.basename(path)}: {_words(error)}")
         problem = "; ".join(problems)
         try:
             if found:
-                return self._told(found, problem)
+                return self._told(found, sums[-1], problem)
         except (Failure, ValueError) as error:
             problem = "; ".join([*problems, _words(error)])
         raise Unreadable(problem or "there is no such file")
-
-    def _decoded(self, path: str, run: str) -> _Receipt:
-        if os.stat(path).st_size > MAX_RECEIPT:
-            raise BadInput.of(f"it is larger than {MAX_RECEIPT} bytes")
-        sealed = orderfile.read(path)
-        sealed.close()
-        if sealed.kind != "receipt":
-            raise BadInput.of("this is an order, not a receipt")
-        try:
-            receipt = _receipts.decode(sealed.payload)
-        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
-            raise BadInput.of(f"the receipt is damaged: {error}") from error
-        if receipt.version != RECEIPT_VERSION:
-            raise BadInput.of(f"unsupported receipt version {receipt.version}")
-        if receipt.run_id != run:
-            raise BadInput.of(f"this is the receipt of another run, {receipt.run_id!r}")
-        return receipt
 
     def _order(self, receipt: _Receipt) -> OrderFacts:
         """Raises BadInput when the order in a receipt is not the one that it names."""
@@ -206,7 +195,7 @@ class Reader:
         facts = self._orders[stated] = _order_facts(order, stated)
         return facts
 
-    def _told(self, found: list[_Receipt], problem: str) -> Told:
+    def _told(self, found: list[_Receipt], receipt: str, problem: str) -> Told:
         first, last = found[0], found[-1]
         order = self._order(last)
         if any(run.node >= len(order.nodes) for receipt in found for run in receipt.nodes):
@@ -227,10 +216,29 @@ class Reader:
             last.message,
             last.admitted,
             last.elevated,
+            receipt,
             counts,
             _touches(first, last, order),
             problem,
         )
+
+
+def _decoded(path: str, run: str) -> tuple[_Receipt, bytes]:
+    if os.stat(path).st_size > MAX_RECEIPT:
+        raise BadInput.of(f"it is larger than {MAX_RECEIPT} bytes")
+    sealed = orderfile.read(path)
+    sealed.close()
+    if sealed.kind != "receipt":
+        raise BadInput.of("this is an order, not a receipt")
+    try:
+        receipt = _receipts.decode(sealed.payload)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+        raise BadInput.of(f"the receipt is damaged: {error}") from error
+    if receipt.version != RECEIPT_VERSION:
+        raise BadInput.of(f"unsupported receipt version {receipt.version}")
+    if receipt.run_id != run:
+        raise BadInput.of(f"this is the receipt of another run, {receipt.run_id!r}")
+    return receipt, sealed.payload
 
 
 def _touches(first: _Receipt, last: _Receipt, order: OrderFacts) -> list[Touch]:
