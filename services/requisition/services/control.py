@@ -7,12 +7,10 @@ one thing is an async generator of items. Verbs name what the service has: none 
 import asyncio
 import contextlib
 import fcntl
-import inspect
-import json
 import os
 import socket
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping
 from typing import Any
 
 import msgspec
@@ -20,7 +18,7 @@ import msgspec
 from requisition.schemas.diagnostic import BadInput, Conflicted, Diagnostic, Failed, Failure, Refused
 from requisition.stdlib.control import MAX_REQUEST
 
-Verb = Callable[[dict[str, Any]], Awaitable[Any] | AsyncIterator[Any]]
+Verb = Callable[[dict[str, Any]], Awaitable[Any] | AsyncGenerator[Any, None]]
 _PATIENCE = 5.0
 _AT_ONCE = 64
 _PEER = struct.Struct("3i")  # struct ucred: pid, uid, gid (unix(7))
@@ -35,7 +33,7 @@ class Control:
         self._say = say
         self._lock = -1
         self._server: asyncio.Server | None = None
-        self._open = 0
+        self._visits: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> "Control":
         """Listen. Raises Conflicted when another process already does."""
@@ -52,7 +50,7 @@ class Control:
             raise Conflicted.of("the service is already running", where=self.path, next="stop it first") from error
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.path)  # of one that was killed: we hold its lock
-        self._server = await asyncio.start_unix_server(self._visit, sock=_bound(self.path), limit=MAX_REQUEST)
+        self._server = await asyncio.start_unix_server(self._begin, sock=_bound(self.path), limit=MAX_REQUEST)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -61,17 +59,27 @@ class Control:
         self._server.close()
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.path)
+        for visit in self._visits:
+            visit.cancel()
+        await asyncio.gather(*self._visits, return_exceptions=True)
         os.close(self._lock)
 
+    def _begin(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        visit = asyncio.ensure_future(self._visit(reader, writer))
+        self._visits.add(visit)
+        visit.add_done_callback(self._visits.discard)
+
     async def _visit(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._open += 1
+        """One connection, from its first byte until its last has gone or nobody takes it."""
         try:
             await self._answer(reader, writer)
-        except (ConnectionError, TimeoutError):
-            pass  # they went away, or do not read: nobody is left to tell
-        finally:
-            self._open -= 1
             writer.close()
+            async with asyncio.timeout(_PATIENCE):
+                await writer.wait_closed()
+        except (_Gone, ConnectionError, TimeoutError):
+            pass  # nobody is left to tell
+        finally:
+            writer.transport.abort()
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -80,46 +88,77 @@ class Control:
             if verb not in self._verbs:
                 raise BadInput.of(f"there is no verb {verb!r}", why=f"there are {', '.join(sorted(self._verbs))}")
             answer = self._verbs[verb](args)
-            if inspect.isasyncgen(answer):
-                async with contextlib.aclosing(answer):
-                    async for item in answer:
-                        await _send(writer, {"item": item})
-                await _send(writer, {"done": None})
+            if isinstance(answer, AsyncGenerator):
+                await _while_heard(reader, _send_all(writer, answer))
             else:
-                await _send(writer, {"done": await answer})  # type: ignore[misc]
+                await _send(writer, {"done": await answer})
         except Failure as error:
             await _send(writer, {"error": error.diagnostics[0], "exit": error.exit_code})
-        except (ConnectionError, TimeoutError):
+        except _Gone:
             raise
         except Exception as error:  # noqa: BLE001  (one request never ends the service; it is told and logged)
             self._say(f"a request failed: {error!r}")
             await _send(writer, {"error": Diagnostic(what=f"the service failed: {error!r}"), "exit": 1})
 
     def _admit(self, connection: socket.socket) -> None:
-        if self._open > _AT_ONCE:
+        if len(self._visits) > _AT_ONCE:
             raise Failed.of("too many are asking at once", next="try again")
         if _owner(connection) not in (0, os.geteuid()):
             raise Refused.of("this service is not yours", where=self.path)
 
 
+class _Gone(Exception):
+    """They went away, or do not read."""
+
+
+class _Request(msgspec.Struct, frozen=True):
+    verb: str
+    args: dict[str, Any]
+
+
 async def _request(reader: asyncio.StreamReader) -> tuple[str, dict[str, Any]]:
     try:
-        line = await asyncio.wait_for(reader.readuntil(b"\n"), _PATIENCE)
-        said = json.loads(line)
+        async with asyncio.timeout(_PATIENCE):
+            line = await reader.readuntil(b"\n")
+        said = msgspec.json.decode(line, type=_Request)
     except asyncio.LimitOverrunError as error:
         raise BadInput.of(f"a request has at most {MAX_REQUEST} bytes") from error
+    except ConnectionError as error:
+        raise _Gone from error
     except TimeoutError as error:
         raise BadInput.of(f"a request comes within {_PATIENCE:g} s") from error
-    except (asyncio.IncompleteReadError, ValueError, RecursionError) as error:
-        raise BadInput.of("a request is one line of JSON", why=str(error)) from error
-    if not isinstance(said, dict) or not isinstance(said.get("verb"), str) or not isinstance(said.get("args"), dict):
-        raise BadInput.of('a request is {"verb": …, "args": {…}}')
-    return said["verb"], said["args"]
+    except (asyncio.IncompleteReadError, msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise BadInput.of('a request is {"verb": …, "args": {…}}, one line of JSON', why=str(error)) from error
+    return said.verb, said.args
+
+
+async def _while_heard(reader: asyncio.StreamReader, telling: Coroutine[Any, Any, None]) -> None:
+    """Tell until all is told, or until the other side has hung up: a stream may have nothing to say for hours."""
+    told, gone = asyncio.ensure_future(telling), asyncio.ensure_future(reader.read(1))
+    try:
+        await asyncio.wait((told, gone), return_when=asyncio.FIRST_COMPLETED)
+        if told.done():
+            await told
+    finally:
+        for task in (told, gone):
+            task.cancel()
+        await asyncio.gather(told, gone, return_exceptions=True)
+
+
+async def _send_all(writer: asyncio.StreamWriter, items: AsyncGenerator[Any, None]) -> None:
+    async with contextlib.aclosing(items):
+        async for item in items:
+            await _send(writer, {"item": item})
+    await _send(writer, {"done": None})
 
 
 async def _send(writer: asyncio.StreamWriter, answer: dict[str, Any]) -> None:
     writer.write(msgspec.json.encode(answer) + b"\n")
-    await asyncio.wait_for(writer.drain(), _PATIENCE)
+    try:
+        async with asyncio.timeout(_PATIENCE):
+            await writer.drain()
+    except (ConnectionError, TimeoutError) as error:
+        raise _Gone from error
 
 
 def _bound(path: str) -> socket.socket:

@@ -11,13 +11,21 @@ import json
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import Any
 
 from requisition.schemas.diagnostic import Diagnostic, Failed, Failure
 
 MAX_REQUEST = 64 << 10
 MAX_LINE = 16 << 20
+
+
+def default_socket(service: str) -> str:
+    """Where a service of this user listens: the system's folder for root, the user's own for others (XDG)."""
+    if os.geteuid() == 0:
+        return f"/run/requisition/{service}.sock"
+    runtime = os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.geteuid()}"
+    return os.path.join(runtime, "requisition", f"{service}.sock")
 
 
 class Answered(Failure):
@@ -43,7 +51,8 @@ def items(path: str, verb: str, args: dict[str, Any], *, timeout: float | None =
         raise Failed.of(f"a request has at most {MAX_REQUEST} bytes", next="say less")
     with closing(_connected(path, timeout)) as connection:
         try:
-            connection.sendall(line)
+            with suppress(BrokenPipeError):  # it hung up before it heard all: it may have said why
+                connection.sendall(line)
             for answer in _lines(connection):
                 said = json.loads(answer)
                 if "item" in said:

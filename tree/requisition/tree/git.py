@@ -15,13 +15,13 @@ from requisition.stdlib.host import CommandResult
 from requisition.stdlib.providers.git_repository import ENVIRONMENT, Remote, check_ref, checked, settings_of
 
 _OUTPUT_LIMIT = 64 << 20
-_SETTINGS = (
+SETTINGS = (
     "fetch.unpackLimit=1",  # always a pack: few files, which checkouts share as hard links
     "fetch.writeCommitGraph=false",
     "core.logAllRefUpdates=false",
     "transfer.advertiseSID=false",
 )
-_OF_USER = ("SSH_AUTH_SOCK", "http_proxy", "https_proxy", "HTTPS_PROXY", "no_proxy", "NO_PROXY", "SSL_CERT_FILE")
+OF_USER = ("SSH_AUTH_SOCK", "http_proxy", "https_proxy", "HTTPS_PROXY", "no_proxy", "NO_PROXY", "SSL_CERT_FILE")
 """What of the caller's environment says how to reach remotes: keys held by an agent, proxies, certificates."""
 
 
@@ -43,7 +43,7 @@ class Git:
         self._control = control
         self._inherit = inherit
         self._environment = {
-            **{name: os.environ[name] for name in _OF_USER if name in os.environ},
+            **{name: os.environ[name] for name in OF_USER if name in os.environ},
             **ENVIRONMENT,
             "GIT_ALLOW_PROTOCOL": source.protocols if source else "",
             "GIT_CEILING_DIRECTORIES": folder.rpartition("/")[0] or "/",
@@ -58,7 +58,7 @@ class Git:
     ) -> CommandResult:
         """Run git. Raises ActionError with git's own words, or when it takes too long; Cancelled when stopped."""
         done = run_command(
-            ["git", "-C", self.folder, *settings_of((*_SETTINGS, *settings)), *words],
+            ["git", "-C", self.folder, *settings_of((*SETTINGS, *settings)), *words],
             cwd="/",
             env={**self._environment, **(env or {})},
             stdin=b"",
