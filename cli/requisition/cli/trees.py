@@ -1,14 +1,12 @@
-"""Orders and receipts as trees by phase, and what in an order deserves a second look."""
+"""Orders and receipts as trees by phase."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from requisition.cli.drawing import ICONS, SHOWN, counted, local, tally
 from requisition.cli.output import Output
-from requisition.runtime.halves import marks
+from requisition.review.values import shown_value
 from requisition.schemas.document import Node, Order
 from requisition.schemas.receipt import NodeRun, Receipt
-
-_MASK = "•••"
 
 
 def order_tree(order: Order, output: Output, *, full: bool) -> Iterable[str]:
@@ -38,60 +36,6 @@ def _slots(node: Node) -> str:
             continue
         parts.append(f"{name}={shown_value(name, value)}")
     return f"  {' '.join(parts)[:100]}" if parts else ""
-
-
-def shown_value(name: str, value: object) -> str:
-    """A slot value in a line: modes in octal, promises as arrows, secrets masked."""
-    if isinstance(value, dict):
-        if "$secret" in value:
-            return _MASK
-        if isinstance(node := value.get("$ref"), str):
-            return f"→ {node.split('/', 2)[-1] if ':' in node else node.rpartition('/')[2]}"
-        if "$item" in value:
-            return f"item.{value['field']}" if value.get("field") else "item"
-        return "{" + ", ".join(f"{key}: {shown_value(key, inner)}" for key, inner in value.items()) + "}"
-    if isinstance(value, list):
-        return "[" + ", ".join(shown_value("", inner) for inner in value) + "]"
-    if name == "mode" and isinstance(value, int):
-        return f"{value:04o}"
-    return repr(value) if isinstance(value, str) else str(value)
-
-
-def risks(order: Order) -> list[str]:
-    """What deserves a second look, one line each."""
-    from requisition.stdlib.catalogue import load
-
-    catalogue = load()
-    by_id = {node.id: node for node in order.nodes}
-    found = []
-    for node in order.nodes:
-        spec = catalogue.get(node.action)
-        if spec is None:
-            found.append(f"{node.id} is an action that this installation does not know")
-        elif node.action == "shell.exec":
-            shell = " through a shell" if node.slots.get("shell") else ""
-            undo = "" if node.slots.get("undo") or node.slots.get("checks_only") else ", and cannot be undone"
-            found.append(f"{node.id} runs a command{shell}{undo}")
-        elif node.slots.get("insecure_no_digest"):
-            found.append(f"{node.id} downloads without a digest")
-        if node.elevate:
-            given = _given_by_others(node, by_id)
-            found.append(f"{node.id} runs as root" + (f", with what {given} gives it" if given else ""))
-        if node.on_conflict in ("overwrite", "backup"):
-            found.append(f"{node.id} replaces what is in its way ({node.on_conflict})")
-    return found
-
-
-def _given_by_others(node: Node, by_id: Mapping[str, Node]) -> str:
-    """The first node without root whose output one with root uses: whoever applies can choose that value."""
-    for value in node.slots.values():
-        for mark in marks(value):
-            source = by_id.get(mark.get("$ref") or mark.get("$item") or "")
-            if source is None or (source.elevate and "$ref" in mark):
-                continue
-            if "$ref" in mark or isinstance(source.slots.get("items"), dict):
-                return source.id
-    return ""
 
 
 def receipt_tree(receipt: Receipt, output: Output, *, full: bool) -> Iterable[str]:

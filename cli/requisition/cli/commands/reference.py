@@ -69,12 +69,13 @@ def schema(output: Output, /, name: str) -> None:
     """Print a JSON Schema; without a NAME, list them.
 
     `order`, `receipt` and `trust` are documents, `package` is package.yaml; `event` and `result` are the lines of
-    `plan apply --json`, `tree-event` those of `.plan/events.jsonl`.
+    `plan apply --json`, `tree-event` those of `.plan/events.jsonl`; `show`, `diff` and `query` what these print.
     """
     from requisition.compiler import manifest_schema
+    from requisition.review import schemas as review
     from requisition.schemas import jsonschema
 
-    known = [*sorted([*jsonschema.TYPES, manifest_schema.NAME]), *_FRAMES]
+    known = [*sorted([*jsonschema.TYPES, manifest_schema.NAME]), *_FRAMES, *review.TYPES]
     if not name and output.as_json:
         output.json(known)
     elif not name:
@@ -88,6 +89,8 @@ def schema(output: Output, /, name: str) -> None:
         click.echo(msgspec.json.format(msgspec.json.encode(head | found), indent=2))
     elif name == manifest_schema.NAME:
         click.echo(manifest_schema.schema(), nl=False)
+    elif name in review.TYPES:
+        click.echo(review.schema(name), nl=False)
     elif name in known:
         click.echo(jsonschema.schema(name), nl=False)
     else:

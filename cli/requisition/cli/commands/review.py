@@ -1,4 +1,4 @@
-"""`plan show`, `diff` and `graph`: reading an order before it runs, and a receipt after."""
+"""`plan show` and `graph`: reading an order before it runs, and a receipt after."""
 
 from collections.abc import Iterator
 
@@ -6,10 +6,11 @@ import click
 
 from requisition.cli.drawing import counted, tally
 from requisition.cli.output import Output, to_dict
-from requisition.cli.trees import order_tree, receipt_tree, risks, shown_value
+from requisition.cli.trees import order_tree, receipt_tree
+from requisition.review.risks import risks
 from requisition.schemas import orderfile
 from requisition.schemas.diagnostic import Failure
-from requisition.schemas.document import Node, Order
+from requisition.schemas.document import Order
 from requisition.schemas.orderfile import Sealed
 from requisition.schemas.receipt import Receipt
 
@@ -51,7 +52,7 @@ def show_file(output: Output, file: str, *, full: bool) -> None:
         output.result(f"  {output.style('collision', 'warn')} {collision.target}: {winner.path} wins over {loser.path}")
     notes = risks(order)
     for note in notes[:_SHOWN_RISKS]:
-        output.result(f"  {output.style('look', 'warn')} {note}")
+        output.result(f"  {output.style('look', 'warn')} {note.node} {note.text}")
     if len(notes) > _SHOWN_RISKS:
         output.result(output.style(f"  … and {len(notes) - _SHOWN_RISKS} more to look at", "dim"))
 
@@ -112,70 +113,6 @@ def _receipt(output: Output, receipt: Receipt) -> None:
 
 
 @click.command()
-@click.argument("a", type=click.Path(exists=True, dir_okay=False))
-@click.argument("b", type=click.Path(exists=True, dir_okay=False))
-@click.option("--detailed-exitcode", is_flag=True, help="Exit 2 when they differ.")
-@click.pass_obj
-def diff(output: Output, /, a: str, b: str, *, detailed_exitcode: bool) -> int:
-    """Compare two orders or receipts: nodes, slots, inputs, phases."""
-    lines = list(differences(_order(a), _order(b)))
-    for kind, text in lines:
-        if output.as_json:
-            output.json({"kind": kind, "text": text})
-            continue
-        icon, style = {"added": ("+", "good"), "removed": ("-", "bad"), "changed": ("~", "warn")}[kind]
-        output.result(f"{output.style(icon, style)} {text}")
-    if not lines:
-        output.say(f"{output.style('✓', 'good')} they say the same")
-    return 2 if lines and detailed_exitcode else 0
-
-
-def _order(file: str) -> Order:
-    return orderfile.decode_order(orderfile.read(file))
-
-
-def differences(a: Order, b: Order) -> list[tuple[str, str]]:
-    """(added|removed|changed, what), in the order in which a reader wants them."""
-    found: list[tuple[str, str]] = []
-    for name in ("package", "package_version", "target_root", "features", "settings", "hosts", "layers"):
-        before, after = getattr(a.context, name), getattr(b.context, name)
-        if before != after:
-            found.append(("changed", f"{name}: {before} becomes {after}"))
-    for name in ("serial", "expires", "platform"):
-        before, after = getattr(a, name), getattr(b, name)
-        if before != after:
-            found.append(("changed", f"{name}: {before} becomes {after}"))
-    if [phase.id for phase in a.phases] != [phase.id for phase in b.phases]:
-        found.append(("changed", f"phases: {[p.id for p in a.phases]} becomes {[p.id for p in b.phases]}"))
-    old, new = {n.id: n for n in a.nodes}, {n.id: n for n in b.nodes}
-    found += [("removed", f"{name}  {old[name].location}") for name in old if name not in new]
-    found += [("added", f"{name}  {new[name].location}") for name in new if name not in old]
-    for name in old:
-        if name in new:
-            found += [("changed", f"{name}: {text}") for text in _node_changes(old[name], new[name])]
-    before_inputs, after_inputs = ({i.path: i.sha256 for i in order.inputs} for order in (a, b))
-    for path in sorted(before_inputs.keys() | after_inputs.keys()):
-        was, now = before_inputs.get(path, "absent")[:12], after_inputs.get(path, "absent")[:12]
-        if was != now:
-            found.append(("changed", f"input {path}: {was} becomes {now}"))
-    return found
-
-
-def _node_changes(old: Node, new: Node) -> list[str]:
-    changes = []
-    for name in sorted(old.slots.keys() | new.slots.keys()):
-        before, after = old.slots.get(name), new.slots.get(name)
-        if before != after:
-            shown = [shown_value(name, value) if value is not None else "unset" for value in (before, after)]
-            changes.append(f"{name}: {shown[0]} becomes {shown[1]}")
-    for field in ("action", "needs", "retry", "on_conflict", "elevate"):
-        was, now = getattr(old, field), getattr(new, field)
-        if was != now:
-            changes.append(f"{field}: {was} becomes {now}")
-    return changes
-
-
-@click.command()
 @click.argument("file", type=click.Path(exists=True, dir_okay=False))
 @click.option(
     "--format", "form", type=click.Choice(["mermaid", "dot", "svg"]), default="mermaid", help="What to print."
@@ -184,4 +121,4 @@ def graph(file: str, form: str) -> None:
     """Draw the nodes of an order."""
     from requisition.cli.graphs import FORMS
 
-    click.echo(FORMS[form](_order(file)))
+    click.echo(FORMS[form](orderfile.decode_order(orderfile.read(file))))

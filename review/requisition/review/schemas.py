@@ -1,0 +1,16 @@
+"""JSON Schemas of the documents that commands of this house print with --json."""
+
+from typing import Any
+
+import msgspec
+
+from requisition.review.answer import Answer
+from requisition.review.difference import Difference
+from requisition.schemas.jsonschema import text
+
+TYPES: dict[str, Any] = {"diff": Difference, "query": Answer}
+
+
+def schema(name: str) -> bytes:
+    """The text of one schema."""
+    return text(name, msgspec.json.schema(TYPES[name]))
