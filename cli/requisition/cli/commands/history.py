@@ -1,35 +1,21 @@
 """`plan history`, `why` and `blame`: what the receipts together say of packages and paths."""
 
 import os
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from requisition.cli.output import Output, to_dict
-from requisition.schemas.diagnostic import BadInput, Diagnostic
+from requisition.cli.receipts import ask_index, filter_options
+from requisition.schemas.diagnostic import BadInput
 
 if TYPE_CHECKING:
     import sqlite3
 
-    from requisition.review.history.questions import Event, Filter, Problem
-
-T = TypeVar("T")
-_TOLD = 5
+    from requisition.review.history.questions import Event, Filter
 
 _host_option = click.option("--host", metavar="NAME", default="", help="A far machine, as hosts/ has it; * for all.")
 _root_option = click.option("--root", metavar="DIR", default="", help="Only this target root.")
-
-
-def filter_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Which runs are asked about."""
-    for option in (
-        click.option("--package", metavar="NAME", default="", help="Only this package."),
-        click.option("--scope", type=click.Choice(["home", "system"]), default=None, help="Only orders of this scope."),
-        click.option("--tool", metavar="TEXT", default="", help="Only receipts of tools whose name begins so."),
-    ):
-        command = option(command)
-    return command
 
 
 @click.command()
@@ -59,7 +45,7 @@ def history(output: Output, /, what: str, *, as_tree: bool, **options: Any) -> N
             return [], origin.of_path(connection, what, os.getcwd(), chosen, below=True)
         return questions.runs(connection, chosen), []
 
-    runs, events = _ask(output, question)
+    runs, events = ask_index(output, question)
     if what and not runs and not events:
         raise BadInput.of(f"no run tells of {what!r}", next="plan history lists all runs, plan blame DIR all paths")
     if output.as_json:
@@ -103,7 +89,7 @@ def why(output: Output, /, path: str, root: str, host: str) -> None:
     from requisition.review.history import origin
 
     chosen = _filter(root=root, host=host)
-    events = _ask(output, lambda connection: origin.of_path(connection, path, os.getcwd(), chosen))
+    events = ask_index(output, lambda connection: origin.of_path(connection, path, os.getcwd(), chosen))
     if not events:
         raise BadInput.of(f"no run tells of {path!r}", next="plan blame DIR lists what runs made below a folder")
     spots: dict[tuple[str, str, str], list[Event]] = {}
@@ -161,7 +147,7 @@ def blame(output: Output, /, directory: str, **options: Any) -> None:
     from requisition.review.history.present import unmanaged
 
     chosen = _filter(**options)
-    spots, events = _ask(output, lambda connection: origin.below(connection, directory, os.getcwd(), chosen))
+    spots, events = ask_index(output, lambda connection: origin.below(connection, directory, os.getcwd(), chosen))
     if not spots:
         raise BadInput.of(f"no run changed anything around {directory!r}", next="plan history lists all runs")
     others: list[str] = []
@@ -193,26 +179,3 @@ def _filter(since: str = "", until: str = "", scope: str | None = None, root: st
 
 def _is_path(text: str) -> bool:
     return "/" in text or text.startswith((".", "~"))
-
-
-def _ask(output: Output, question: "Callable[[sqlite3.Connection], T]") -> T:
-    """What the index says, and on stderr which receipts it could not read."""
-    from requisition.review.history import questions
-    from requisition.review.history.index import ask
-
-    def told(connection: "sqlite3.Connection") -> "tuple[T, list[Problem]]":
-        return question(connection), questions.problems(connection)
-
-    found, problems = ask(
-        output.state_dir,
-        told,
-        say=lambda text: output.findings([Diagnostic(what=text, severity="warning")]),
-        progress=lambda done, due: output.progress(f"reading receipts: {done:,} of {due:,}") if due > _TOLD else None,
-    )
-    output.progress("")
-    for one in problems[:_TOLD]:
-        where = f"{one.host}/{one.run}" if one.host else one.run
-        output.findings([Diagnostic(what=f"a receipt is left out: {one.why}", where=where, severity="warning")])
-    if len(problems) > _TOLD:
-        output.findings([Diagnostic(what=f"{len(problems) - _TOLD:,} more are left out", severity="warning")])
-    return found
