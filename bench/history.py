@@ -3,23 +3,27 @@
     python bench/history.py [--receipts 5000] [--nodes 1000] [--rounds 5] [--folder DIR]
 
 Receipts are generated, not run: twenty packages take turns, every tenth run of one brings a new order in which a tenth
-of the paths change, and one run in a hundred was taken back. Each timed command is a process of its own; the reference
-beside it is the bare start of `plan` (`plan completion bash`). Printed are medians in milliseconds.
+of the paths change, and one run in a hundred was taken back. Each timed command is a process of its own; the references
+beside them are the bare start of `plan` (`plan completion bash`) and one lstat of every path. Printed are milliseconds
+by the clock, and of processor time, which other work on the machine does not lengthen.
 """
 
 import argparse
+import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
 from requisition.runtime.layout import StateDir
 from requisition.runtime.runinfo import RunInfo
-from requisition.runtime.sight import NEVER
+from requisition.runtime.sight import NEVER, signature
 from requisition.runtime.state import Entry, Head, RootState
 from requisition.schemas import canonical, planform
 from requisition.schemas.checksum import checksum
@@ -122,19 +126,43 @@ class Writer:
             file.writelines(planform.pieces(header, ()))
 
     def save_view(self) -> None:
-        """What the runtime keeps beside the receipts."""
+        """What the runtime keeps beside the receipts, and the files that it tells of, as they were left."""
+        entries = {}
+        for path, entry in self.entries.items():
+            place = Path(self._root + path)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(b"")
+            seen = signature(os.lstat(place))
+            entries[path] = msgspec.structs.replace(entry, signature=seen)
         view = RootState(self._state.root(self._root), self._root)
-        view.write_entries(self.entries)
+        view.write_entries(entries)
         view.write_head(Head(self._root))
 
 
-def seconds(command: list[str], state: Path) -> float:
+class Taken(NamedTuple):
+    """Seconds by the clock, and of processor time in all."""
+
+    clock: float
+    work: float
+
+
+def taken(command: list[str], state: Path) -> Taken:
     start = time.perf_counter()
-    done = subprocess.run([f"{Path(sys.executable).parent}/plan", *command, "--state", str(state)],
-                          stdout=subprocess.DEVNULL, check=False)  # fmt: skip
-    if done.returncode not in (0, 2):
-        raise SystemExit(f"plan {' '.join(command)} ended with {done.returncode}")
-    return time.perf_counter() - start
+    child = subprocess.Popen([f"{Path(sys.executable).parent}/plan", *command, "--state", str(state)],
+                             stdout=subprocess.DEVNULL)  # fmt: skip
+    _, status, used = os.wait4(child.pid, 0)
+    child.returncode = os.waitstatus_to_exitcode(status)
+    if child.returncode not in (0, 2):
+        raise SystemExit(f"plan {' '.join(command)} ended with {child.returncode}")
+    return Taken(time.perf_counter() - start, used.ru_utime + used.ru_stime)
+
+
+def looked_at(root: str, entries: Iterable[str]) -> Taken:
+    """The file checks by themselves: one lstat a path."""
+    start, before = time.perf_counter(), time.process_time()
+    for path in entries:
+        os.lstat(root + path)
+    return Taken(time.perf_counter() - start, time.process_time() - before)
 
 
 def main() -> None:
@@ -153,25 +181,32 @@ def main() -> None:
         writer.write(options.receipts)
         writer.save_view()
         path = root + path_of("package07", 17)
-        print(f"{options.receipts:,} receipts of {options.nodes:,} nodes")
-        print(f"  cold index                {seconds(['why', path], state):10.1f} s", flush=True)
-        print(f"  its size                  {(state / 'index.db').stat().st_size / 1e6:10.1f} MB", flush=True)
-        rounds: dict[str, list[float]] = {}
+        print(f"{options.receipts:,} receipts of {options.nodes:,} nodes, {len(writer.entries):,} paths")
+        cold = taken(["why", path], state)
+        print(
+            f"  cold index {cold.clock:.1f} s, {cold.work:.1f} s of them work, {(state / 'index.db').stat().st_size >> 20} MiB"
+        )
+        rounds: dict[str, list[Taken]] = {}
         for _ in range(options.rounds):
             writer.write(1)
             for label, command in (
-                ("one receipt more", ["why", path]),
+                ("one receipt more, plan why", ["why", path]),
                 ("bare start of plan", ["completion", "bash"]),
                 ("plan why", ["why", path]),
                 ("plan blame, 50 paths", ["blame", root + "/srv/package07/d07"]),
                 ("plan history PACKAGE", ["history", "package07"]),
                 ("plan history", ["history"]),
-                ("plan status, no path there", ["status"]),
-                ("plan status --scope home", ["status", "--scope", "home"]),
+                ("plan status", ["status"]),
+                ("plan status --package", ["status", "--package", "package07"]),
+                ("plan status --scope", ["status", "--scope", "home"]),
             ):
-                rounds.setdefault(label, []).append(seconds(command, state))
-        for label, taken in rounds.items():
-            print(f"  {label:26}{statistics.median(taken) * 1000:10.0f} ms   least {min(taken) * 1000:.0f} ms")
+                rounds.setdefault(label, []).append(taken(command, state))
+            rounds.setdefault("lstat of all paths", []).append(looked_at(root, writer.entries))
+        print(f"  {'milliseconds':28}{'median':>8}{'least':>8}{'work':>8}")
+        for label, found in rounds.items():
+            clock = [one.clock * 1000 for one in found]
+            work = statistics.median(one.work * 1000 for one in found)
+            print(f"  {label:28}{statistics.median(clock):8.0f}{min(clock):8.0f}{work:8.0f}")
 
 
 if __name__ == "__main__":

@@ -182,7 +182,7 @@ def _found(connection: sqlite3.Connection, source: str, values: Sequence[object]
     query = (
         f"SELECT {_RAN}, x.path, l.mark, t.status, s.touch, n.node, n.action, n.phase, n.package, n.location {source}"
     )
-    for row in connection.execute(f"{query} ORDER BY r.run, t.id", values):
+    for row in connection.execute(f"{query} ORDER BY r.run, p.host, t.id", values):
         path, mark, status, stands = row[_RAN_FIELDS : _RAN_FIELDS + 4]
         spot = row[_HOST], row[_ROOT], path
         before = latest.get(spot)

@@ -1,6 +1,7 @@
 """What the receipts of one run say, as the index keeps it. Nothing in a receipt is believed to be well-formed."""
 
 import os
+import stat
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any
@@ -224,7 +225,10 @@ class Reader:
 
 
 def _decoded(path: str, run: str) -> tuple[_Receipt, bytes]:
-    if os.stat(path).st_size > MAX_RECEIPT:
+    info = os.lstat(path)
+    if not stat.S_ISREG(info.st_mode):
+        raise BadInput.of("it is no regular file")
+    if info.st_size > MAX_RECEIPT:
         raise BadInput.of(f"it is larger than {MAX_RECEIPT} bytes")
     sealed = orderfile.read(path)
     sealed.close()
