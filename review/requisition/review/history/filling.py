@@ -1,14 +1,14 @@
 """Bringing an index up to the receipts: one transaction, after which it says what they say."""
 
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 import msgspec
 
-from requisition.review.history.fold import DONE, UNCHANGED, Step, maker
+from requisition.review.history.fold import UNCHANGED, Step, maker
 from requisition.review.history.inventory import Key, receipt_paths
-from requisition.review.history.told import Mark, OrderFacts, Reader, Told, Touch, Unreadable
+from requisition.review.history.told import LeftAt, OrderFacts, Reader, Told, Touch, Unreadable
 
 MANY = 500
 """From this number of runs on, touches are sorted by path once at the end and not one by one."""
@@ -30,12 +30,22 @@ SCHEMA = (
     "CREATE TABLE lefts (id INTEGER PRIMARY KEY, gone INTEGER NOT NULL, mark TEXT NOT NULL UNIQUE)",
     """CREATE TABLE touches (id INTEGER PRIMARY KEY, path INTEGER NOT NULL, run INTEGER NOT NULL,
        node INTEGER NOT NULL, status INTEGER NOT NULL, remains INTEGER)""",
-    """CREATE TABLE standing (place INTEGER, path INTEGER, touch INTEGER NOT NULL, PRIMARY KEY (place, path))
+    """CREATE TABLE standing (place INTEGER, path INTEGER, touch INTEGER NOT NULL, PRIMARY KEY (path, place))
        WITHOUT ROWID""",
 )
 _BY_PATH = "CREATE INDEX IF NOT EXISTS touches_by_path ON touches (path, run)"
+_KEPT = 400_000
 Spot = tuple[int, int]
 """A place and a path, by their numbers."""
+
+Remains = tuple[int, int | None]
+"""A path and how it was left, by their numbers."""
+
+Made = tuple[int, int] | None
+"""The touch that made a path what it is, and how it left it."""
+
+Row = tuple[int, int, int, int, int, int | None]
+"""One of `touches`."""
 
 
 class _Run(NamedTuple):
@@ -61,10 +71,11 @@ class Filling:
         self._places: dict[tuple[str, str], int] = {}
         self._orders: dict[str, int] = {}
         self._paths: dict[str, int] = {}
-        self._lefts: dict[Mark, int] = {}
+        self._lefts: dict[str, int] = {}
+        self._known: dict[bytes, tuple[Remains, ...]] = {}
         self._gone: set[int] = set()
         self._doubtful: set[Spot] = set()
-        self._made: dict[Spot, tuple[int, int] | None] = {}
+        self._made: dict[int, dict[int, Made]] = {}
         self._newest: dict[int, tuple[str, int]] = {}
         self._unseen: set[int] = set()  # places that were not in the index before
         for run in self._runs.values():
@@ -104,7 +115,7 @@ class Filling:
         self._runs[number] = run
         self._note(run)
         first = self._connection.execute("SELECT coalesce(max(id), 0) + 1 FROM touches").fetchone()[0]
-        rows = list(self._rows(first, number, told.touches))
+        rows = self._rows(first, number, told.touches)
         self._connection.executemany("INSERT INTO touches VALUES (?, ?, ?, ?, ?, ?)", rows)
         self._connection.execute(
             "UPDATE runs SET first = ?, last = ? WHERE id = ?", (first, first + len(rows) - 1, number)
@@ -126,26 +137,38 @@ class Filling:
             ((number, package, status, count) for (package, status), count in told.counts.items()),
         )
 
-    def _rows(
-        self, first: int, run: int, touches: Iterable[Touch]
-    ) -> Iterator[tuple[int, int, int, int, int, int | None]]:
-        paths, lefts = self._paths, self._lefts
-        for number, one in enumerate(touches, first):
-            path = paths.get(one.path) or self._path(one.path)
-            left = None if one.left is None else lefts.get(one.left) or self._left(one.left)
-            yield number, path, run, one.node, one.status, left
+    def _rows(self, first: int, run: int, touches: Iterable[Touch]) -> list[Row]:
+        if len(self._known) > _KEPT:
+            self._known.clear()
+            self._lefts.clear()
+        known, rows = self._known, list[Row]()
+        for one in touches:
+            remains = known.get(one.left) if one.left else ((self._path(one.claims), None),)
+            if remains is None:
+                remains = known[one.left] = tuple(map(self._remains, self._reader.lefts(one.left)))
+            for path, left in remains:
+                rows.append((first + len(rows), path, run, one.node, one.status, left))
+        return rows
+
+    def _remains(self, one: LeftAt) -> Remains:
+        return self._path(one.path), self._left(one)
 
     # names become numbers ------------------------------------------------------------------------
 
-    def _number(self, table: str, columns: Mapping[str, object]) -> tuple[int, bool]:
-        """Of a row that is made when it is not there; whether it was made."""
-        names, values = ", ".join(columns), tuple(columns.values())
-        where = " AND ".join(f"{name} = ?" for name in columns)
-        row = self._connection.execute(f"SELECT id FROM {table} WHERE {where}", values).fetchone()  # noqa: S608  (our own words)
+    def _number(
+        self, table: str, key: Mapping[str, object], rest: Mapping[str, object] | None = None
+    ) -> tuple[int, bool]:
+        """Of the row with that key, which is made with the rest when it is not there; whether it was made."""
+        where = " AND ".join(f"{name} = ?" for name in key)
+        row = self._connection.execute(f"SELECT id FROM {table} WHERE {where}", tuple(key.values())).fetchone()  # noqa: S608
         if row is not None:
             return row[0], False
+        columns = {**key, **(rest or {})}
         marks = ", ".join("?" for _ in columns)
-        made = self._connection.execute(f"INSERT INTO {table} ({names}) VALUES ({marks})", values)  # noqa: S608
+        made = self._connection.execute(
+            f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks})",  # noqa: S608  (words of ours)
+            tuple(columns.values()),
+        )
         assert made.lastrowid is not None
         return made.lastrowid, True
 
@@ -163,9 +186,8 @@ class Filling:
         found = self._orders.get(order.checksum)
         if found is not None:
             return found
-        columns = {"checksum": order.checksum, "name": order.name, "package": order.package,
-                   "version": order.version, "scope": order.scope}  # fmt: skip
-        found, made = self._number("orders", columns)
+        rest = {"name": order.name, "package": order.package, "version": order.version, "scope": order.scope}
+        found, made = self._number("orders", {"checksum": order.checksum}, rest)
         self._orders[order.checksum] = found
         if made:
             self._connection.executemany(
@@ -178,16 +200,19 @@ class Filling:
         return found
 
     def _path(self, path: str) -> int:
-        found, _ = self._number("paths", {"path": path})
-        self._paths[path] = found
+        found = self._paths.get(path)
+        if found is None:
+            found, _ = self._number("paths", {"path": path})
+            self._paths[path] = found
         return found
 
-    def _left(self, mark: Mark) -> int:
-        gone = mark[0] == "absent"
-        found, _ = self._number("lefts", {"gone": gone, "mark": _json(mark)})
-        self._lefts[mark] = found
-        if gone:
-            self._gone.add(found)
+    def _left(self, one: LeftAt) -> int:
+        found = self._lefts.get(one.mark)
+        if found is None:
+            found, _ = self._number("lefts", {"mark": one.mark}, {"gone": one.gone})
+            self._lefts[one.mark] = found
+            if one.gone:
+                self._gone.add(found)
         return found
 
     # what stands ---------------------------------------------------------------------------------
@@ -201,27 +226,25 @@ class Filling:
         name, until = self._newest.get(run.place, ("", 0))
         return run.name > name and run.began > until
 
-    def _advance(self, run: _Run, rows: Iterable[tuple[int, int, int, int, int, int | None]]) -> None:
+    def _advance(self, run: _Run, rows: Iterable[Row]) -> None:
         """As `maker` does, one step further."""
         if not run.stands:
             return
-        gone, made = self._gone, self._made
+        gone, made = self._gone, self._made.setdefault(run.place, {})
         for touch, path, _, _, status, left in rows:
             if status > UNCHANGED or left is None:
                 continue
-            spot = run.place, path
-            before = made[spot] if spot in made else self._stood(spot)
-            if left in gone:
-                made[spot] = None
-            elif before is None or status == DONE or before[1] != left:
-                made[spot] = touch, left
+            before = made[path] if path in made else self._stood(run.place, path)
+            if before is not None and status == UNCHANGED and before[1] == left:
+                continue
+            made[path] = None if left in gone else (touch, left)
 
-    def _stood(self, spot: Spot) -> tuple[int, int] | None:
-        if spot[0] in self._unseen:
+    def _stood(self, place: int, path: int) -> Made:
+        if place in self._unseen:
             return None
-        found: tuple[int, int] | None = self._connection.execute(
-            "SELECT touch, remains FROM standing s JOIN touches t ON t.id = touch WHERE s.place = ? AND s.path = ?",
-            spot,
+        found: Made = self._connection.execute(
+            "SELECT touch, remains FROM standing s JOIN touches t ON t.id = touch WHERE s.path = ? AND s.place = ?",
+            (path, place),
         ).fetchone()
         return found
 
@@ -242,20 +265,19 @@ class Filling:
 
     def _settle(self) -> None:
         gone = {number for (number,) in self._connection.execute("SELECT id FROM lefts WHERE gone")}
-        for spot in self._doubtful:
-            made = maker(self._steps(spot, gone))
-            self._made[spot] = (made.touch, made.left or 0) if made is not None else None
+        for place, path in self._doubtful:
+            found = maker(self._steps(place, path, gone))
+            self._made.setdefault(place, {})[path] = (found.touch, found.left or 0) if found is not None else None
+        made = [(place, path, now) for place, paths in self._made.items() for path, now in paths.items()]
         self._connection.executemany(
-            "DELETE FROM standing WHERE place = ? AND path = ?",
-            (spot for spot, made in self._made.items() if made is None),
+            "DELETE FROM standing WHERE place = ? AND path = ?", ((place, path) for place, path, now in made if not now)
         )
         self._connection.executemany(
             "INSERT OR REPLACE INTO standing VALUES (?, ?, ?)",
-            ((*spot, made[0]) for spot, made in self._made.items() if made is not None),
+            ((place, path, now[0]) for place, path, now in made if now),
         )
 
-    def _steps(self, spot: Spot, gone: set[int]) -> list[Step]:
-        place, path = spot
+    def _steps(self, place: int, path: int, gone: set[int]) -> list[Step]:
         rows = self._connection.execute("SELECT run, id, status, remains FROM touches WHERE path = ?", (path,))
         ours = [(self._runs[run], touch, status, left) for run, touch, status, left in rows]
         ours = [row for row in ours if row[0].place == place]

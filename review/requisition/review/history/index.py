@@ -13,7 +13,6 @@ from typing import TypeVar
 
 import msgspec
 
-from requisition.review.history.filling import SCHEMA, Filling
 from requisition.review.history.inventory import Key, inventory
 from requisition.runtime.layout import StateDir
 from requisition.schemas.diagnostic import BadInput, Failed
@@ -79,6 +78,8 @@ def _brought_up(
         found = inventory(state_dir)  # others may have indexed while we waited
         known = _known(connection)
         if known != found:
+            from requisition.review.history.filling import Filling
+
             connection.execute("BEGIN IMMEDIATE")
             Filling(connection, state_dir).bring_up(found, known, progress)
             connection.execute("COMMIT")
@@ -113,6 +114,8 @@ def _opened(path: str, *, make: bool = True) -> sqlite3.Connection:
 
 
 def _lay_out(connection: sqlite3.Connection) -> None:
+    from requisition.review.history.filling import SCHEMA
+
     connection.execute("BEGIN IMMEDIATE")
     for statement in SCHEMA:
         connection.execute(statement)

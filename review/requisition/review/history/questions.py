@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 from msgspec import Struct
@@ -80,12 +81,8 @@ class Problem(Struct, frozen=True, omit_defaults=True):
 
 
 _RAN = """r.run, p.root, o.package, o.version, o.scope, r.tool, r.state, r.outcome, r.started, r.finished, o.name,
- o.checksum, r.receipt, p.host, r.until, r.message, r.admitted, r.half"""
-_RUNS = "runs r JOIN places p ON p.id = r.place JOIN orders o ON o.id = r.ordering"
-_RAN_FIELDS, _RUN, _ROOT, _HOST = 18, 0, 1, 13
-_PLACED = """JOIN places p ON p.id = r.place JOIN orders o ON o.id = r.ordering
- JOIN nodes n ON n.ordering = r.ordering AND n.number = t.node LEFT JOIN lefts l ON l.id = t.remains"""
-_STANDS = "LEFT JOIN standing s ON s.place = r.place AND s.path = t.path AND s.touch = t.id"
+ o.checksum, r.receipt, p.host, r.until, r.message, r.admitted, r.half FROM runs r JOIN places p ON p.id = r.place
+ JOIN orders o ON o.id = r.ordering"""
 _BELOW = "(x.path = ? OR (x.path >= ? AND x.path < ?))"
 
 
@@ -108,20 +105,19 @@ def is_package(connection: sqlite3.Connection, name: str) -> bool:
 
 def runs(connection: sqlite3.Connection, chosen: Filter) -> list[Ran]:
     """The runs, oldest first."""
-    where, values = _where(chosen)
+    where, values = _where(chosen, "p.host = r.host")
     counts: dict[int, dict[str, dict[str, int]]] = {}
     for run, package, status, nodes in connection.execute("SELECT run, package, status, nodes FROM shares"):
         counts.setdefault(run, {}).setdefault(package, {})[status] = nodes
-    made: dict[tuple[object, object], Ran] = {}
     found = []
-    for number, *row in connection.execute(f"SELECT r.id, {_RAN} FROM {_RUNS} {where} ORDER BY r.run, p.host", values):  # noqa: S608
+    for number, *row in connection.execute(f"SELECT r.id, {_RAN} {where} ORDER BY r.run, p.host", values):
         shares = counts.get(number, {})
         asked = [shares[chosen.package]] if chosen.package in shares else list(shares.values())
         total: dict[str, int] = {}
         for share in asked:
             for status, nodes in share.items():
                 total[status] = total.get(status, 0) + nodes
-        found.append(msgspec.structs.replace(_ran(row, made), counts=total, packages=tuple(shares)))
+        found.append(msgspec.structs.replace(_ran(row), counts=total, packages=tuple(shares)))
     return found
 
 
@@ -138,9 +134,11 @@ def events_below(connection: sqlite3.Connection, chosen: Filter, path: str) -> l
 
 def events_of_package(connection: sqlite3.Connection, chosen: Filter) -> list[Event]:
     """The same of all paths of `chosen.package`."""
-    source = """runs r CROSS JOIN touches t ON t.id BETWEEN r.first AND r.last JOIN paths x ON x.id = t.path"""
-    where, values = _where(chosen, "EXISTS (SELECT 1 FROM shares h WHERE h.run = r.id AND h.package = ?)", node=True)
-    return _found(connection, f"FROM {source} {_PLACED} {_STANDS} {where}", [chosen.package, *values])
+    source = (
+        """FROM runs r CROSS JOIN touches t ON t.id BETWEEN r.first AND r.last CROSS JOIN paths x ON x.id = t.path"""
+    )
+    on = "EXISTS (SELECT 1 FROM shares h WHERE h.run = r.id AND h.package = ?)"
+    return _found(connection, chosen, source, _STANDS, on, [chosen.package])
 
 
 def standing(connection: sqlite3.Connection, chosen: Filter) -> list[Event]:
@@ -154,68 +152,93 @@ def standing_below(connection: sqlite3.Connection, chosen: Filter, path: str) ->
 
 
 def _events(connection: sqlite3.Connection, chosen: Filter, on: str, values: Sequence[object]) -> list[Event]:
-    source = "paths x CROSS JOIN touches t ON t.path = x.id JOIN runs r ON r.id = t.run"
-    where, more = _where(chosen, on, node=True)
-    return _found(connection, f"FROM {source} {_PLACED} {_STANDS} {where}", [*values, *more])
+    source = "FROM paths x CROSS JOIN touches t ON t.path = x.id CROSS JOIN runs r ON r.id = t.run"
+    return _found(connection, chosen, source, _STANDS, on, values)
 
 
 def _standing(connection: sqlite3.Connection, chosen: Filter, on: str, values: Sequence[object]) -> list[Event]:
-    source = """paths x CROSS JOIN standing s ON s.path = x.id JOIN touches t ON t.id = s.touch
-        JOIN runs r ON r.id = t.run"""
-    where, more = _where(chosen, on, node=True)
-    found = _found(connection, f"FROM {source} {_PLACED} {where}", [*values, *more])
+    source = """FROM paths x CROSS JOIN standing s ON s.path = x.id CROSS JOIN touches t ON t.id = s.touch
+        CROSS JOIN runs r ON r.id = t.run"""
+    found = _found(connection, chosen, source, "", on, values)
     return sorted(found, key=lambda event: (event.path, event.ran.host, event.ran.root))
 
 
+_STANDS = "LEFT JOIN standing s ON s.place = r.place AND s.path = t.path AND s.touch = t.id"
+
+
 class _Row(Struct):
-    """A row that is an event, and how often and by which row it was confirmed."""
+    """A touch in a history: how often, and by which run last, it was confirmed. Numbers are those of the index."""
 
-    row: Sequence[object]
+    run: int
+    ordering: int
+    node: int
+    path: str
+    left: int | None
+    status: int
+    stands: bool
     confirmed: int = 0
-    last: Sequence[object] = ()
+    last: int = 0
 
 
-def _found(connection: sqlite3.Connection, source: str, values: Sequence[object]) -> list[Event]:
-    """Events of rows in the order of their runs. A run that found a path as it had been left is counted there."""
+def _found(
+    connection: sqlite3.Connection, chosen: Filter, source: str, also: str, on: str, values: Sequence[object]
+) -> list[Event]:
+    """Events of touches in the order of their runs. A run that found a path as it had been left is counted there. Most
+    touches only confirm: what they refer to is looked up for the others alone."""
+    where, more = _where(chosen, on, node=True)
+    query = f"""SELECT r.place, r.id, r.ordering, t.node, x.path, t.remains, t.status, s.touch IS NOT NULL {source}
+        CROSS JOIN places p ON p.id = r.place CROSS JOIN orders o ON o.id = r.ordering
+        CROSS JOIN nodes n ON n.ordering = r.ordering AND n.number = t.node {also} {where}
+        ORDER BY r.run, r.host, t.id"""
     rows: list[_Row] = []
-    latest: dict[tuple[object, ...], _Row] = {}
-    query = (
-        f"SELECT {_RAN}, x.path, l.mark, t.status, s.touch, n.node, n.action, n.phase, n.package, n.location {source}"
-    )
-    for row in connection.execute(f"{query} ORDER BY r.run, p.host, t.id", values):
-        path, mark, status, stands = row[_RAN_FIELDS : _RAN_FIELDS + 4]
-        spot = row[_HOST], row[_ROOT], path
-        before = latest.get(spot)
-        if before is not None and status == UNCHANGED and stands is None and mark == before.row[_RAN_FIELDS + 1]:
+    latest: dict[tuple[int, str], _Row] = {}
+    for place, *row in connection.execute(query, [*values, *more]):
+        run, _, _, path, left, status, stands = row
+        before = latest.get((place, path))
+        if before is not None and status == UNCHANGED and left == before.left and not stands:
             before.confirmed += 1
-            before.last = row
+            before.last = run
             continue
-        found = latest[spot] = _Row(row)
-        rows.append(found)
-    runs: dict[tuple[object, object], Ran] = {}
-    return [_event(one, runs) for one in rows]
+        latest[place, path] = one = _Row(*row)
+        rows.append(one)
+    look = _Lookup(connection)
+    return [look.event(one) for one in rows]
 
 
-def _event(found: _Row, runs: dict[tuple[object, object], Ran]) -> Event:
-    path, mark, status, stands, *words = found.row[_RAN_FIELDS:]
-    left = None if mark is None else Left(str(path), *msgspec.json.decode(str(mark)))
-    last = _ran(found.last, runs) if found.last else None
-    word = STATUSES[int(str(status))]
-    node, action, phase, package, location = map(str, words)
-    ran = _ran(found.row, runs)
-    return Event(
-        str(path), word, node, action, phase, package, location, ran, left, stands is not None, found.confirmed, last
-    )
+class _Lookup:
+    """What the numbers in rows stand for, each looked up once."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._runs: dict[int, Ran] = {}
+        self._lefts: dict[int, str] = {}
+
+    def event(self, row: _Row) -> Event:
+        """With all its words."""
+        query = "SELECT node, action, phase, package, location FROM nodes WHERE ordering = ? AND number = ?"
+        words = self._connection.execute(query, (row.ordering, row.node)).fetchone()
+        last = self._ran(row.last) if row.last else None
+        left = None if row.left is None else Left(row.path, *msgspec.json.decode(self._left(row.left)))
+        status = STATUSES[row.status]
+        node, action, phase, package, location = words
+        ran, stands = self._ran(row.run), bool(row.stands)
+        return Event(row.path, status, node, action, phase, package, location, ran, left, stands, row.confirmed, last)
+
+    def _ran(self, run: int) -> Ran:
+        if run not in self._runs:
+            self._runs[run] = _ran(self._connection.execute(f"SELECT {_RAN} WHERE r.id = ?", (run,)).fetchone())
+        return self._runs[run]
+
+    def _left(self, left: int) -> str:
+        if left not in self._lefts:
+            (self._lefts[left],) = self._connection.execute("SELECT mark FROM lefts WHERE id = ?", (left,)).fetchone()
+        return self._lefts[left]
 
 
-def _ran(row: Sequence[object], runs: dict[tuple[object, object], Ran]) -> Ran:
-    """The run in a row, made once."""
-    key = row[_HOST], row[_RUN]
-    if key not in runs:
-        *plain, admitted, half = row[:_RAN_FIELDS]
-        who = msgspec.json.decode(str(admitted), type=tuple[Admission, ...])
-        runs[key] = Ran(*plain, who, msgspec.json.decode(str(half), type=OtherHalf | None))  # type: ignore[call-arg, arg-type]
-    return runs[key]
+def _ran(row: Sequence[Any]) -> Ran:
+    *plain, admitted, half = row
+    who = msgspec.json.decode(admitted, type=tuple[Admission, ...])
+    return Ran(*plain, who, msgspec.json.decode(half, type=OtherHalf | None))  # type: ignore[call-arg]
 
 
 def _where(chosen: Filter, on: str = "", *, node: bool = False) -> tuple[str, list[object]]:

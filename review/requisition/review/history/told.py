@@ -2,9 +2,10 @@
 
 import os
 import stat
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 from msgspec import Meta, Raw, Struct
@@ -23,8 +24,8 @@ _KEPT_ORDERS = 64
 _TAKEN = ("rolled_back", "undo_failed")
 _NUMBERS = {name: number for number, name in enumerate(STATUSES)}
 _Small = Annotated[int, Meta(ge=-1, lt=1 << 53)]
-Mark = tuple[LeftKind, int, int, int, int, str, str, str, bool]
-"""How a path was left: the fields of `Left` behind its path."""
+_KEPT_LEFTS = 400_000
+_NOTHING = Raw(b"")
 
 
 class _Left(Struct, frozen=True, gc=False):
@@ -44,7 +45,7 @@ class _NodeRun(Struct, frozen=True, gc=False):
     node: Annotated[int, Meta(ge=0, lt=1 << 31)]
     status: NodeStatus
     scope: tuple[_Small, ...] = ()
-    left: tuple[_Left, ...] = ()
+    left: Raw = _NOTHING
 
 
 class _Receipt(Struct, frozen=True):
@@ -112,13 +113,22 @@ class OrderFacts(Struct, frozen=True):
     nodes: tuple[NodeFacts, ...]
 
 
-class Touch(Struct, frozen=True, gc=False):
-    """One node's word on one path. `status` is a number of `fold`."""
+class LeftAt(NamedTuple):
+    """A path and how it was left; `mark` is the JSON of the fields of `Left` behind its path."""
 
     path: str
+    mark: str
+    gone: bool
+
+
+class Touch(NamedTuple):
+    """One node's word on some paths. `status` is a number of `fold`; `left` is the JSON of what it left, for
+    `Reader.lefts`; `claims` is the one path, where nothing is known of how it was left."""
+
     node: int
     status: int
-    left: Mark | None
+    left: bytes
+    claims: str = ""
 
 
 class Told(Struct, frozen=True):
@@ -138,7 +148,7 @@ class Told(Struct, frozen=True):
     admitted: tuple[Admission, ...]
     half: OtherHalf | None
     receipt: str
-    counts: dict[tuple[str, str], int]
+    counts: Mapping[tuple[str, NodeStatus], int]
     touches: list[Touch]
     problem: str = ""
 
@@ -149,13 +159,23 @@ class Unreadable(Exception):
 
 _receipts = msgspec.json.Decoder(_Receipt)
 _orders = msgspec.json.Decoder(_Order)
+_lefts = msgspec.json.Decoder(tuple[_Left, ...])
 
 
 class Reader:
-    """Reads receipts one after another; an order that came before is not read again."""
+    """Reads receipts one after another. What came before is not read again: orders repeat, and most runs find most
+    paths as the run before had left them, in the very same bytes."""
 
     def __init__(self) -> None:
         self._orders: dict[str, OrderFacts] = {}
+        self._lefts: dict[bytes, tuple[LeftAt, ...]] = {}
+
+    def lefts(self, left: bytes) -> tuple[LeftAt, ...]:
+        """What a node left, by the JSON in a touch. Raises BadInput."""
+        found = self._lefts.get(left)
+        if found is None:
+            found = self._lefts[left] = _left_at(left)
+        return found
 
     def read(self, key: Key, paths: Sequence[str]) -> Told:
         """Of the receipt and the rollback's receipt of a run. Raises Unreadable."""
@@ -199,12 +219,15 @@ class Reader:
     def _told(self, found: list[_Receipt], receipt: str, problem: str) -> Told:
         first, last = found[0], found[-1]
         order = self._order(last)
-        if any(run.node >= len(order.nodes) for receipt in found for run in receipt.nodes):
+        if max((run.node for receipt in found for run in receipt.nodes), default=-1) >= len(order.nodes):
             raise BadInput.of(f"the receipt tells of a node that its order does not have, of {len(order.nodes)}")
-        counts: dict[tuple[str, str], int] = {}
-        for run in last.nodes:
-            share = order.nodes[run.node].package, run.status
-            counts[share] = counts.get(share, 0) + 1
+        packages = [node.package for node in order.nodes]
+        counts = Counter((packages[run.node], run.status) for run in last.nodes)
+        touches = _touches(first, last, order)
+        if len(self._lefts) > _KEPT_LEFTS:
+            self._lefts.clear()
+        for left in {one.left for one in touches} - self._lefts.keys():
+            self.lefts(left)
         return Told(
             order,
             last.target_root,
@@ -219,7 +242,7 @@ class Reader:
             last.elevated,
             receipt,
             counts,
-            _touches(first, last, order),
+            touches,
             problem,
         )
 
@@ -247,20 +270,33 @@ def _decoded(path: str, run: str) -> tuple[_Receipt, bytes]:
 
 def _touches(first: _Receipt, last: _Receipt, order: OrderFacts) -> list[Touch]:
     """What a node left before it was taken back is in the run's first receipt only."""
-    before = {(run.node, run.scope): run.left for run in first.nodes} if first is not last else {}
+    before = {(run.node, run.scope): bytes(run.left) for run in first.nodes} if first is not last else {}
     found: list[Touch] = []
     for run in last.nodes:
         status = _NUMBERS.get(run.status)
         if status is None:
             continue
-        left = run.left or (before.get((run.node, run.scope), ()) if run.status in _TAKEN else ())
-        for one in left:
-            mark = one.kind, one.mode, one.uid, one.gid, one.size, one.sha256, one.target, one.token, one.sealed
-            found.append(Touch(one.path, run.node, status, mark))
+        left = bytes(run.left)
+        if not left and run.status in _TAKEN:
+            left = before.get((run.node, run.scope), b"")
+        if left:
+            found.append(Touch(run.node, status, left))
+            continue
         node = order.nodes[run.node]
-        if node.claims and not left and (status >= FAILED or (status == DONE and node.elevated)):
-            found.append(Touch(node.claims, run.node, status, None))
+        if node.claims and (status >= FAILED or (status == DONE and node.elevated)):
+            found.append(Touch(run.node, status, b"", node.claims))
     return found
+
+
+def _left_at(left: bytes) -> tuple[LeftAt, ...]:
+    try:
+        found = _lefts.decode(left) if left else ()
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+        raise BadInput.of(f"the receipt is damaged: {error}") from error
+    return tuple(
+        LeftAt(one.path, msgspec.json.encode(msgspec.structs.astuple(one)[1:]).decode(), one.kind == "absent")
+        for one in found
+    )
 
 
 def _order_facts(order: _Order, stated: str) -> OrderFacts:
