@@ -2,8 +2,9 @@
 
     python bench/query.py [--nodes 100000] [--rounds 5]
 
-Each figure is the median of a fresh interpreter's work after the order was decoded: building the view, parsing (with
-the import of Lark and its grammar), walking, and forming the lines. Loading is printed beside it.
+Each figure is the median processor time of a fresh interpreter after the order was decoded: building the view, parsing
+(with the import of Lark and its grammar), walking, and forming the lines. It waits for nothing else, so that a person
+waits as long where the processor is free. Loading is printed beside it.
 """
 
 import argparse
@@ -37,17 +38,17 @@ def one(path: str, query: str) -> tuple[float, float]:
     """Seconds to load, and to answer."""
     from requisition.schemas import orderfile
 
-    start = time.perf_counter()
+    start = time.process_time()
     document = orderfile.decode(orderfile.read(path))
-    loaded = time.perf_counter()
+    loaded = time.process_time()
     from requisition.review.answer import answer
-    from requisition.review.values import visible
+    from requisition.review.values import visible_lines
 
     found, view = answer(query, document)
-    lines = "\n\n".join("\n".join(visible(view.ids[number]) for number in group) for group in found.told)
+    lines = "\n\n".join(visible_lines([view.ids[number] for number in group]) for group in found.told)
     if not lines:
         raise SystemExit(f"{query} found nothing")
-    return loaded - start, time.perf_counter() - loaded
+    return loaded - start, time.process_time() - loaded
 
 
 def measured(path: str, query: str) -> tuple[float, float]:

@@ -83,7 +83,7 @@ def slots(before: Node, after: Node) -> list[tuple[str, str, str, str]]:
         ({"data": {"port": 80, "host": "a"}}, {"data": {"port": 90, "host": "a"}}, ("data.port", "80", "90", "")),
         ({"data": {"a": {"b": 1}}}, {"data": {"a": {}}}, ("data.a.b", "1", "", "")),
         ({"content": "a\nb\n"}, {"content": "a\nc\n"}, ("content", "", "", "@@ -1,2 +1,2 @@\n a\n-b\n+c\n")),
-        ({"content": {"$secret": "one"}}, {"content": {"$secret": "two"}}, ("content", "•••", "•••", "")),
+        ({"content": {"$secret": "one"}}, {"content": {"$secret": "two"}}, ("content", "••• one", "••• two", "")),
         ({"content": "x" * 900}, {"content": ""}, ("content", "'" + "x" * 199 + "… (902 characters)", "''", "")),
     ],
 )
@@ -148,7 +148,7 @@ def test_what_the_order_is_for_is_told_setting_by_setting():
 
 def test_only_risks_that_were_not_there_before_are_new():
     shell = Node("s", "shell.exec", "demo/install", {"argv": ["x"], "shell": True})
-    assert [risk.kind for risk in between([], [shell]).new_risks] == ["shell"]
+    assert [risk.kind for risk in between([], [shell]).new_risks] == ["shell", "irreversible"]
     assert between([shell], [shell, one()]).new_risks == ()
 
 

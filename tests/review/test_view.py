@@ -144,7 +144,7 @@ def test_a_need_that_is_named_twice_is_one_edge():
 
 def test_edges_from_nowhere_and_two_nodes_of_one_id_are_refused():
     with pytest.raises(BadInput, match="which is not in the order"):
-        DependencyView([node(1, [0])])
+        DependencyView([node(1, [0])]).roots()
     with pytest.raises(BadInput, match="two nodes are called"):
         DependencyView([node(1), node(1)])
 

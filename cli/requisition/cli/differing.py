@@ -23,11 +23,11 @@ def lines(found: Difference, output: Output) -> Iterator[str]:
         moved = [f"runs after {visible(phase.after)}" if phase.after else "runs first"] * (phase.change == "reordered")
         yield f"{sign[icon]} phase {visible(phase.id)}  {'; '.join([*map(_becomes, phase.fields), *moved])}".rstrip()
     for gone in found.removed:
-        yield f"{sign['-']} {visible(gone.id)}  {output.style(gone.location, 'dim')}"
+        yield f"{sign['-']} {visible(gone.id)}  {output.style(visible(gone.location), 'dim')}".rstrip()
     for came in found.added:
-        yield f"{sign['+']} {visible(came.id)}  {output.style(came.location, 'dim')}"
+        yield f"{sign['+']} {visible(came.id)}  {output.style(visible(came.location), 'dim')}".rstrip()
     for node in found.changed:
-        yield f"{sign['→' if node.was else '~']} {visible(node.id)}  {output.style(node.location, 'dim')}"
+        yield f"{sign['→' if node.was else '~']} {visible(node.id)}  {output.style(visible(node.location), 'dim')}"
         yield from (f"    {line}" for line in _node(node, output))
     for one in found.inputs:
         yield f"{sign['~']} input {visible(one.path)}  {output.style(sizes(one), 'dim')}"

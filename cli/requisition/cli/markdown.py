@@ -2,7 +2,7 @@
 
 Names and contents come from orders that nobody may have reviewed yet: they stand in code spans and fences that they
 cannot end, so that they neither format, link, mention anyone, nor hide anything. A comment holds 65,536 characters at
-most; what does not fit is counted.
+most; a section has so many items, and what does not fit is counted.
 """
 
 import re
@@ -14,6 +14,7 @@ from requisition.review.signatures import Standing
 from requisition.review.values import visible
 
 LIMIT = 60_000
+SECTION = 100
 _FENCE = re.compile(r"`+")
 
 
@@ -72,7 +73,12 @@ def _block(title: str, items: Sequence[str], *, shown: bool = False) -> list[str
     if not items:
         return []
     head = f"<details{' open' if shown else ''}><summary>{title} ({len(items):,})</summary>\n"
-    return [head, *(f"- {item}" for item in items), "\n</details>\n"]
+    rest = [f"- {_more(len(items) - SECTION)}"] if len(items) > SECTION else []
+    return [head, *(f"- {item}" for item in items[:SECTION]), *rest, "\n</details>\n"]
+
+
+def _more(count: int) -> str:
+    return f"… and {count:,} more: `plan diff` shows all of it."
 
 
 def _fitting(blocks: Iterable[str]) -> Iterator[str]:
@@ -86,7 +92,7 @@ def _fitting(blocks: Iterable[str]) -> Iterator[str]:
         else:
             hidden += 1
     if hidden:
-        yield f"… and {hidden:,} more: `plan diff` shows all of it."
+        yield _more(hidden)
 
 
 def _line(name: str, location: str) -> str:

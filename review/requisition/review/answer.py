@@ -1,5 +1,6 @@
 """The answer to a query as a document: what `plan query --json` prints (`plan schema query`)."""
 
+import gc
 from collections.abc import Sequence
 
 from msgspec import Struct
@@ -36,8 +37,14 @@ class Answer(Struct, frozen=True):
 
 def answer(text: str, document: Order | Receipt) -> tuple[Selection, DependencyView]:
     """What a query selects, and the view that its numbers are of. Raises BadInput."""
-    view = DependencyView(order_of(document).nodes)
-    return select(text, document, view), view
+    collecting = gc.isenabled()
+    gc.disable()  # an index is made of many small lists, and none of it is garbage
+    try:
+        view = DependencyView(order_of(document).nodes)
+        return select(text, document, view), view
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def as_document(text: str, document: Order | Receipt, found: Selection, view: DependencyView) -> Answer:

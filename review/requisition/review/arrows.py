@@ -35,16 +35,13 @@ class Arrows:
     @cached_property
     def order(self) -> list[int]:
         """All nodes, each after what it needs (Kahn's algorithm). Raises Cyclic."""
-        missing = [len(needed) for needed in self.needs]
-        ready = deque(number for number, count in enumerate(missing) if not count)
-        order = []
-        while ready:
-            number = ready.popleft()
-            order.append(number)
+        missing = list(map(len, self.needs))
+        order = [number for number, count in enumerate(missing) if not count]
+        for number in order:  # which grows while it is read
             for one in self.dependents[number]:
                 missing[one] -= 1
                 if not missing[one]:
-                    ready.append(one)
+                    order.append(one)
         if len(order) < len(missing):
             raise Cyclic(self._cycle(missing))
         return order
@@ -70,8 +67,10 @@ class Arrows:
         """Nodes by the length of the longest chain that they wait for. Raises Cyclic."""
         level = [0] * len(self.needs)
         for number in self.order:
-            if needed := self.needs[number]:
-                level[number] = 1 + max(level[one] for one in needed)
+            after = level[number] + 1
+            for one in self.dependents[number]:
+                if level[one] < after:
+                    level[one] = after
         found: list[list[int]] = [[] for _ in range(1 + max(level, default=-1))]
         for number, one in enumerate(level):
             found[one].append(number)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from difflib import SequenceMatcher
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, to_builtins
 
 from requisition.review.inputs import InputChange, TextBudget, input_changes
 from requisition.review.risks import Risk, risks
@@ -222,11 +222,11 @@ def _shown(value: Any) -> str:
     """A field in a line; empty for what is not set."""
     if value is None or value == () or value is False:
         return ""
-    if isinstance(value, tuple):
+    if isinstance(value, tuple | list):
         return ", ".join(map(_shown, value))
     if isinstance(value, Struct):
-        parts = ((name, getattr(value, name)) for name in value.__struct_fields__)
-        return " ".join(f"{name}={_shown(one)}" for name, one in parts if _shown(one))
+        fields: dict[str, Any] = to_builtins(value)  # without those at their default
+        return " ".join(f"{name}={_shown(one)}" for name, one in fields.items())
     text = "yes" if value is True else str(value)
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 

@@ -1,10 +1,11 @@
 """What the functions of a query answer; docs/query.md tells of each. All are linear in nodes and edges."""
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Literal, NamedTuple
 
 from requisition.review.arrows import Arrows
-from requisition.review.names import matcher
+from requisition.review.names import is_pattern, matcher
 from requisition.review.values import texts
 from requisition.review.view import DependencyView
 from requisition.schemas.document import Node, Order
@@ -107,13 +108,18 @@ def _phase(asked: Question, pattern: str) -> Selection:
 def _attr(asked: Question, slot: str, pattern: str = "*") -> Selection:
     name, match = matcher(slot), matcher(pattern)
 
+    @lru_cache(maxsize=None, typed=True)
+    def number(key: str, value: int) -> bool:
+        return any(match(text) for text in texts(key, value))
+
     def holds(key: str, value: object) -> object:
-        return match(value) if type(value) is str else any(match(text) for text in texts(key, value))
+        if isinstance(value, str):
+            return match(value)
+        return number(key, value) if isinstance(value, int) else any(match(text) for text in texts(key, value))
 
-    def in_any(node: Node) -> bool:
-        return any(name(key) and holds(key, value) for key, value in node.slots.items())
-
-    return _by(asked, in_any)
+    if not is_pattern(slot):
+        return _by(asked, lambda node: slot in node.slots and holds(slot, node.slots[slot]))
+    return _by(asked, lambda node: any(name(key) and holds(key, value) for key, value in node.slots.items()))
 
 
 def _location(asked: Question, pattern: str) -> Selection:

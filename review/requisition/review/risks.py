@@ -4,7 +4,7 @@ A risk is no verdict: most orders restart a service or run a command. It is wher
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from posixpath import basename, commonpath, dirname, join, normpath
 from typing import Any, Literal, get_args
 
@@ -71,7 +71,7 @@ def risks(order: Order) -> list[Risk]:
     return sorted(found, key=lambda risk: rank[risk.kind])
 
 
-def counted_risks(found: list[Risk]) -> dict[RiskKind, int]:
+def counted_risks(found: Iterable[Risk]) -> dict[RiskKind, int]:
     """How many nodes have each kind, the gravest first."""
     counts = Counter(risk.kind for risk in found)
     return {kind: counts[kind] for kind in KINDS if counts[kind]}
@@ -103,9 +103,9 @@ def _of(node: Node, catalogue: Catalogue, root: str, by_id: Mapping[str, Node]) 
 
 def _command(slots: Mapping[str, Any]) -> Iterator[tuple[RiskKind, str]]:
     shell, looks = _is_shell(slots), bool(slots.get("checks_only"))
-    final = "" if slots.get("undo") or looks else ", and cannot be undone"
-    kind: RiskKind = "shell" if shell else "irreversible" if final else "command"
-    yield kind, f"runs a command{' through a shell' if shell else ''}{final}"
+    yield ("shell", "runs a command through a shell") if shell else ("command", "runs a command")
+    if not slots.get("undo") and not looks:
+        yield "irreversible", "cannot be undone"
     if names := sorted(str(mark["$secret"]) for mark in marks(dict(slots)) if "$secret" in mark):
         yield "secret", f"gives a command the secret {', '.join(names)}"
 

@@ -6,9 +6,10 @@ import msgspec
 
 from requisition.review.answer import Answer
 from requisition.review.difference import Difference
+from requisition.review.summary import Shown
 from requisition.schemas.jsonschema import text
 
-TYPES: dict[str, Any] = {"diff": Difference, "query": Answer}
+TYPES: dict[str, Any] = {"diff": Difference, "query": Answer, "show": Shown}
 
 
 def schema(name: str) -> bytes:

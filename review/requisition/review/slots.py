@@ -1,6 +1,6 @@
 """Slots of a node before and after: a change for each, for a dict one for each of its names, text as a diff of lines.
 
-Secrets are masked: a mark is never resolved, and what a slot for secrets only holds is not shown at all.
+Of a secret its name is told; what a slot for secrets only holds otherwise is not shown at all.
 """
 
 from collections.abc import Iterator, Mapping
@@ -9,9 +9,8 @@ from typing import Any
 from msgspec import Struct
 
 from requisition.review.inputs import TextBudget
-from requisition.review.values import MASK, shown_value
+from requisition.review.values import MASK, secret_slots, shown_value
 from requisition.schemas.document import Node
-from requisition.stdlib.catalogue import load
 
 _SHOWN = 200
 _UNSET = object()
@@ -29,8 +28,7 @@ class SlotChange(Struct, frozen=True, omit_defaults=True):
 
 def slot_changes(was: Node, now: Node, moved: Mapping[str, str], budget: TextBudget) -> tuple[SlotChange, ...]:
     """All slots that differ, by name. A promise of a node that only moved to another phase is the same."""
-    spec = load().get(now.action)
-    hidden = {slot.name for slot in spec.slots if slot.only_secret} if spec is not None else set()
+    hidden = secret_slots(now.action) | secret_slots(was.action)
     found: list[SlotChange] = []
     for name in sorted(was.slots.keys() | now.slots.keys()):
         before, after = was.slots.get(name, _UNSET), now.slots.get(name, _UNSET)
@@ -64,7 +62,8 @@ def _plain(value: Any) -> bool:
 def _line(name: str, value: Any) -> str:
     if value is _UNSET:
         return ""
-    text = shown_value(name, value)
+    secret = value.get("$secret") if isinstance(value, dict) else None
+    text = f"{MASK} {secret}" if isinstance(secret, str) else shown_value(name, value)
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}… ({len(text):,} characters)"
 
 

@@ -1,7 +1,8 @@
 """Values of slots as people read them and patterns match them. What stands for a secret is masked; what does not
 print is shown as its number."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import cache
 from typing import Any
 
 MASK = "•••"
@@ -12,6 +13,20 @@ def visible(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+def visible_lines(texts: Sequence[str]) -> str:
+    """Each text in a line of its own."""
+    return "\n".join(texts if "".join(texts).isprintable() else map(visible, texts))
+
+
+@cache
+def secret_slots(action: str) -> frozenset[str]:
+    """Slots of an action that hold nothing but secrets: whatever stands there in an order is not shown."""
+    from requisition.stdlib.catalogue import load
+
+    spec = load().get(action)
+    return frozenset(slot.name for slot in spec.slots if slot.only_secret) if spec is not None else frozenset()
 
 
 def shown_value(name: str, value: object) -> str:

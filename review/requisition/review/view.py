@@ -20,19 +20,23 @@ class DependencyView:
 
     def __init__(self, nodes: Sequence[Node], arrows: Arrows | None = None) -> None:
         """`arrows`: the edges, where they are known; by default the needs of the nodes. Raises BadInput for two nodes
-        of one id, and for an edge that leads nowhere."""
+        of one id."""
         self.nodes = nodes
         self.ids = [node.id for node in nodes]
         self.numbers = {name: number for number, name in enumerate(self.ids)}
         if len(self.numbers) < len(nodes):
             twice = next(name for number, name in enumerate(self.ids) if self.numbers[name] != number)
             raise BadInput.of(f"two nodes are called {twice!r}", next="build the order again")
-        self.arrows = arrows or Arrows(self._edges())
+        self._arrows = arrows
 
-    def _edges(self) -> list[Sequence[int]]:
+    @cached_property
+    def arrows(self) -> Arrows:
+        """The edges by number, made when they are first asked for. Raises BadInput for one that leads nowhere."""
+        if self._arrows is not None:
+            return self._arrows
         number = self.numbers.__getitem__
         try:
-            return [tuple(map(number, node.needs)) for node in self.nodes]
+            return Arrows([tuple(map(number, node.needs)) for node in self.nodes])
         except KeyError:
             node, need = next((node, need) for node in self.nodes for need in node.needs if need not in self.numbers)
         raise BadInput.of(f"{node.id} needs {need!r}, which is not in the order", next="build the order again")

@@ -24,9 +24,12 @@ if TYPE_CHECKING:
     default="text",
     help="Lines, a document, or a comment for a pull request.",
 )
+@click.option("--trust", type=click.Path(dir_okay=False), help="Trust policy. [default: the user's trust.yaml]")
 @click.option("--detailed-exitcode", is_flag=True, help="Exit 2 when they differ.")
 @click.pass_obj
-def diff(output: Output, /, a: str, b: str, *, root: str | None, form: str, detailed_exitcode: bool) -> int:
+def diff(
+    output: Output, /, a: str, b: str, *, root: str | None, form: str, trust: str | None, detailed_exitcode: bool
+) -> int:
     """Say what changes from A to B: nodes, slots, order, phases, inputs, risks.
 
     A and B are orders or receipts; @current is what stands on a target root, /dev/null an order of nothing.
@@ -37,7 +40,7 @@ def diff(output: Output, /, a: str, b: str, *, root: str | None, form: str, deta
 
     sides = _sides(output, a, b, root)
     try:
-        now, policy = datetime.now(UTC), default_trust()
+        now, policy = datetime.now(UTC), trust or default_trust()
         standings = tuple(standing(side.sealed, policy, now) if side.sealed else None for side in sides)
         found = difference(*sides, (standings[0], standings[1]))
     finally:

@@ -30,7 +30,7 @@ def query(output: Output, /, expr: str, file: str, *, form: str) -> None:
     A node is named by its id or the end of it, such as /etc/web.conf, or by a pattern.
     """
     from requisition.review.answer import answer, as_document, part
-    from requisition.review.values import visible
+    from requisition.review.values import visible_lines
     from requisition.schemas import orderfile
 
     sealed = orderfile.read(file)
@@ -44,7 +44,7 @@ def query(output: Output, /, expr: str, file: str, *, form: str) -> None:
 
         output.result(dot(part(document, found, view)))
     elif found.members:
-        groups = ("\n".join(visible(view.ids[number]) for number in group) for group in found.told)
+        groups = (visible_lines([view.ids[number] for number in group]) for group in found.told)
         output.result("\n\n".join(groups))
     else:
         output.say(output.style("no nodes", "dim"))
