@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from requisition.cli.drawing import ICONS, counted, tally
 from requisition.cli.output import Output
+from requisition.review.history.answers import Origin
 from requisition.review.history.moments import shown
 from requisition.review.history.questions import Event, Ran
 from requisition.schemas.receipt import Left
@@ -103,35 +104,43 @@ def event_tree(events: Iterable[Event], output: Output) -> Iterator[str]:
         before = parts
 
 
-def origin(event: Event, output: Output, receipt: str) -> Iterator[str]:
-    """Which package, phase, node, line, order, signers, run and receipt made a path what it is."""
+def origin(found: Origin, output: Output) -> Iterator[str]:
+    """Which package, phase, node, line, order, signers, run and receipt made a path what it is; what it was before, and
+    what somebody changed since."""
+    event = found.made or found.before[-1]
+    where = output.style(event.ran.root, "path") + (f" on {event.ran.host}" if event.ran.host else "")
+    if found.made is None:
+        yield f"{output.style(event.path, 'head')}  in {where}: no run that stands made it"
+    else:
+        yield f"{output.style(event.path, 'head')}  in {where}"
+        yield from _rows(_origin_rows(found.made, found.receipt), output)
+    if found.changes is not None:
+        now = output.style("; ".join(found.changes), "warn") if found.changes else output.style("as left", "good")
+        yield from _rows([("now", now)], output)
+    yield from _rows((("before", event_line(one, output, path=False)) for one in found.before), output)
+    yield from _rows((("after", event_line(one, output, path=False)) for one in found.after), output)
+
+
+def _origin_rows(event: Event, receipt: str) -> Iterator[tuple[str, str]]:
     ran = event.ran
-    yield f"{output.style(event.path, 'head')}  in {output.style(ran.root, 'path')}" + (
-        f" on {ran.host}" if ran.host else ""
-    )
-    phase = event.phase.partition("/")[2] or event.phase
+    yield "left as", described(event.left)
+    yield "made by", f"{event.package}, phase {event.phase.partition('/')[2] or event.phase}, {event.node}"
+    yield "line", event.location or "not recorded"
+    yield "order", f"{ran.order} of {named(ran)}, {ran.checksum}"
     who = ", ".join(f"{one.signer or one.keyid} ({one.method})" for one in ran.admitted)
-    again = "nobody looked since"
+    yield "signed by", who or "nobody: it was applied unsigned"
+    yield "run", f"{ran.run}, {shown(ran.started)} UTC"
+    yield "receipt", f"{receipt}, {ran.receipt}"
+    if ran.half is not None and event.left is None:
+        yield "as root", f"run {ran.half.run_id}, receipt {ran.half.receipt}"
     if event.last is not None:
-        again = f"{counted(event.confirmed, 'time')}, last by {event.last.run}, {shown(event.last.started)}"
-    yield from _rows(
-        ("left as", described(event.left)),
-        ("made by", f"{event.package}, phase {phase}, {event.node}"),
-        ("line", event.location or "not recorded"),
-        ("order", f"{ran.order} of {named(ran)}  {ran.checksum}"),
-        ("signed by", who or "nobody: it was applied unsigned"),
-        ("run", f"{ran.run}, {shown(ran.started)} UTC"),
-        ("receipt", f"{receipt}  {ran.receipt}"),
-        ("as root", f"run {ran.half.run_id}, receipt {ran.half.receipt}" if ran.half and event.left is None else ""),
-        ("found so", again),
-        output=output,
-    )
+        again = counted(event.confirmed, "time")
+        yield "found so", f"{again} since, last by {event.last.run}, {shown(event.last.started)}"
 
 
-def _rows(*rows: tuple[str, str], output: Output) -> Iterator[str]:
+def _rows(rows: Iterable[tuple[str, str]], output: Output) -> Iterator[str]:
     for name, text in rows:
-        if text:
-            yield f"  {output.style(f'{name:<10}', 'dim')}{text}"
+        yield f"  {output.style(f'{name:<10}', 'dim')}{text}"
 
 
 def blame_lines(events: Sequence[Event], others: Iterable[str], output: Output) -> Iterator[str]:
@@ -142,7 +151,7 @@ def blame_lines(events: Sequence[Event], others: Iterable[str], output: Output) 
     unknown = [(path, "", None) for path in others]
     for path, _, event in sorted([*rows, *unknown], key=lambda row: row[:2]):
         if event is None:
-            yield f"{output.style('?', 'warn')} {path:<{width}}  {output.style('unmanaged', 'dim')}"
+            yield f"{output.style(*ICONS['extra'])} {path:<{width}}  {output.style('unmanaged', 'dim')}"
             continue
         ran = event.ran
         node = f"{event.node}  {event.location}"

@@ -5,14 +5,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from requisition.cli.output import Output, to_dict
+from requisition.cli.output import Output
 from requisition.cli.receipts import ask_index, filter_options
 from requisition.schemas.diagnostic import BadInput
 
 if TYPE_CHECKING:
     import sqlite3
 
-    from requisition.review.history.questions import Event, Filter
+    from requisition.review.history.questions import Filter
 
 _host_option = click.option("--host", metavar="NAME", default="", help="A far machine, as hosts/ has it; * for all.")
 _root_option = click.option("--root", metavar="DIR", default="", help="Only this target root.")
@@ -35,6 +35,7 @@ def history(output: Output, /, what: str, *, as_tree: bool, **options: Any) -> N
     """
     from requisition.cli import histories
     from requisition.review.history import origin, questions
+    from requisition.review.history.answers import History
 
     chosen = _filter(**options)
 
@@ -49,7 +50,7 @@ def history(output: Output, /, what: str, *, as_tree: bool, **options: Any) -> N
     if what and not runs and not events:
         raise BadInput.of(f"no run tells of {what!r}", next="plan history lists all runs, plan blame DIR all paths")
     if output.as_json:
-        output.json({"runs": to_dict(runs), "events": to_dict(events)})
+        output.json(History(tuple(runs), tuple(events)))
     elif as_tree:
         for line in (*histories.run_tree(runs, output), *histories.event_tree(events, output)):
             output.result(line)
@@ -86,49 +87,21 @@ def why(output: Output, /, path: str, root: str, host: str) -> None:
     Which package, phase, node and line made it so, by which order, who signed that, in which run; what it was before,
     and what somebody changed since. PATH may be a resource that is no file, as apt:nginx.
     """
+    from requisition.cli import histories
     from requisition.review.history import origin
+    from requisition.review.history.answers import Why, origins
 
     chosen = _filter(root=root, host=host)
     events = ask_index(output, lambda connection: origin.of_path(connection, path, os.getcwd(), chosen))
     if not events:
         raise BadInput.of(f"no run tells of {path!r}", next="plan blame DIR lists what runs made below a folder")
-    spots: dict[tuple[str, str, str], list[Event]] = {}
-    for event in events:
-        spots.setdefault((event.ran.host, event.ran.root, event.path), []).append(event)
-    for told in spots.values():
-        _why(output, told)
-
-
-def _why(output: Output, told: "list[Event]") -> None:
-    """One spot: the event that made it so, else the last that left something to root; what came before and after."""
-    from requisition.cli import histories
-    from requisition.review.history.inventory import standing_receipt
-    from requisition.review.history.present import changed_since
-
-    last = told[-1]
-    made = next((one for one in told if one.stands), None)
-    if made is None and last.status == "done" and last.left is None:
-        made = last
-    changes = None
-    if made is not None and made.left is not None and not made.ran.host:
-        changes = changed_since(output.state_dir, made.ran.root, made.left)
-    rest = [one for one in told if one is not made]
+    found = tuple(origins(events, output.state_dir))
     if output.as_json:
-        output.json({"made": to_dict(made), "changes": changes, "others": to_dict(rest)})
+        output.json(Why(found))
         return
-    if made is None:
-        root = output.style(last.ran.root, "path")
-        output.result(f"{output.style(last.path, 'head')}  in {root}: no run that stands made it")
-    else:
-        receipt = standing_receipt(output.state_dir, (made.ran.host, made.ran.run))
-        for line in histories.origin(made, output, receipt):
+    for one in found:
+        for line in histories.origin(one, output):
             output.result(line)
-        if changes is not None:
-            now = "; ".join(changes) if changes else "as it was left"
-            output.result(f"  {output.style('now       ', 'dim')}{output.style(now, 'warn' if changes else 'good')}")
-    for one in rest:
-        title = "before" if made is None or one.ran.run < made.ran.run else "after"
-        output.result(f"  {output.style(f'{title:<10}', 'dim')}{histories.event_line(one, output, path=False)}")
 
 
 @click.command()
@@ -144,6 +117,7 @@ def blame(output: Output, /, directory: str, **options: Any) -> None:
     """
     from requisition.cli import histories
     from requisition.review.history import origin
+    from requisition.review.history.answers import Blame
     from requisition.review.history.present import unmanaged
 
     chosen = _filter(**options)
@@ -155,7 +129,7 @@ def blame(output: Output, /, directory: str, **options: Any) -> None:
         for folder, path in spots:
             others += unmanaged(folder, path, {event.path for event in events})
     if output.as_json:
-        output.json({"paths": to_dict(events), "unmanaged": others})
+        output.json(Blame(tuple(events), tuple(others)))
         return
     for line in histories.blame_lines(events, others, output):
         output.result(line)

@@ -69,7 +69,8 @@ def schema(output: Output, /, name: str) -> None:
     """Print a JSON Schema; without a NAME, list them.
 
     `order`, `receipt` and `trust` are documents, `package` is package.yaml; `event` and `result` are the lines of
-    `plan apply --json`, `tree-event` those of `.plan/events.jsonl`; `show`, `diff` and `query` what these print.
+    `plan apply --json`, `tree-event` those of `.plan/events.jsonl`; `show`, `diff`, `query`, `history`,
+    `why` and `blame` what these print.
     """
     from requisition.compiler import manifest_schema
     from requisition.review import schemas as review
