@@ -37,6 +37,7 @@ def order(paths: Mapping[str, str] | list[str], *, package: str = "demo", root: 
     """One node a path. `paths` may give each the member of a tree that it belongs to."""
     members = sorted(set(paths.values())) if isinstance(paths, Mapping) else []
     whose = paths if isinstance(paths, Mapping) else dict.fromkeys(paths, package)
+    elevated = fields.pop("elevated", ())
     phases = tuple(Phase(f"{one}/install", "install", member=one if members else "") for one in members or [package])
     return Order(
         1,
@@ -52,7 +53,7 @@ def order(paths: Mapping[str, str] | list[str], *, package: str = "demo", root: 
                 f"{whose[path]}/install",
                 {"path": path, "content": "x"},
                 location=f"{whose[path]}.star:{number + 2}",
-                elevate=path in fields.get("elevated", ()),
+                elevate=path in elevated,
             )
             for number, path in enumerate(paths)
         ),

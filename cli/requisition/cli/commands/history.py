@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
     from requisition.review.history.questions import Filter
 
-_host_option = click.option("--host", metavar="NAME", default="", help="A far machine, as hosts/ has it; * for all.")
+_host_option = click.option(
+    "--host", metavar="NAME", default="", help="Of a far machine: ssh://…, or its name below hosts/; * for all."
+)
 _root_option = click.option("--root", metavar="DIR", default="", help="Only this target root.")
 
 
@@ -135,18 +137,25 @@ def blame(output: Output, /, directory: str, **options: Any) -> None:
         output.result(line)
 
 
-def _filter(since: str = "", until: str = "", scope: str | None = None, root: str = "", **others: str) -> "Filter":
+def _filter(
+    since: str = "", until: str = "", scope: str | None = None, root: str = "", host: str = "", **others: str
+) -> "Filter":
     from datetime import UTC, datetime
 
     from requisition.review.history.moments import moment
     from requisition.review.history.questions import Filter
 
+    if host.startswith("ssh://"):
+        from requisition.cli.host import parse_host
+
+        host = parse_host(host).label
     now = datetime.now(UTC)
     return Filter(
         since=moment(since, now) if since else 0,
         until=moment(until, now, end=True) if until else 0,
         scope=scope or "",
-        root=os.path.abspath(root) if root else "",
+        root=os.path.normpath(root if host else os.path.abspath(root)) if root else "",
+        host=host,
         **others,
     )
 
