@@ -1,9 +1,11 @@
 """The index says what the receipts say, however it came about, whoever was killed on the way."""
 
 import os
+import resource
 import shutil
 import signal
 import sqlite3
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -14,7 +16,7 @@ from hypothesis import strategies as st
 from requisition.review.history import filling, index, questions
 from requisition.review.history.questions import ANY_HOST, Filter
 from requisition.runtime.state import advance, fold
-from requisition.schemas.diagnostic import BadInput
+from requisition.schemas.diagnostic import BadInput, Failed
 from requisition.schemas.receipt import NodeRun
 from support import pasts
 from support.receipts import read_receipt
@@ -358,6 +360,37 @@ def test_a_mistake_in_a_question_does_not_cost_the_index(long_past):
     with pytest.raises(sqlite3.ProgrammingError):
         ask(long_past, lambda connection: connection.execute("SELECT ?", ()).fetchall())
     assert (long_past / "index.db").stat().st_ino == before
+
+
+def test_on_a_full_disk_that_is_said_and_the_index_is_none_the_worse(long_past):
+    expected = rebuilt(long_past)
+    forget_half(long_past)
+    before = (long_past / "index.db").read_bytes()
+    heard = long_past.parent / "heard"
+
+    def work():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))  # write(2) fails beyond
+        try:
+            index.ask(str(long_past), told, say=lambda text: heard.write_text(text))
+        except Failed as failure:
+            heard.write_text(failure.diagnostics[0].what)
+
+    assert in_a_child(work) == 0
+    assert heard.read_text() == "the index of receipts cannot be kept"
+    assert (long_past / "index.db").read_bytes() == before
+    assert ask(long_past) == expected
+
+
+def test_an_index_that_another_program_keeps_is_left_to_it(long_past, monkeypatch):
+    rebuilt(long_past)
+    forget_half(long_past)
+    monkeypatch.setattr(sqlite3, "connect", partial(sqlite3.connect, timeout=0))
+    other = sqlite3.connect(long_past / "index.db", isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    with pytest.raises(Failed) as found:
+        ask(long_past)
+    other.close()
+    assert "keeps it open" in found.value.diagnostics[0].next
 
 
 def test_the_index_belongs_to_its_owner_alone(long_past):

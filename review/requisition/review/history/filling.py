@@ -142,12 +142,12 @@ class Filling:
             self._known.clear()
             self._lefts.clear()
         known, rows = self._known, list[Row]()
-        for one in touches:
-            remains = known.get(one.left) if one.left else ((self._path(one.claims), None),)
+        for node, status, words, claims in touches:
+            remains = known.get(words) if words else ((self._path(claims), None),)
             if remains is None:
-                remains = known[one.left] = tuple(map(self._remains, self._reader.lefts(one.left)))
+                remains = known[words] = tuple(map(self._remains, self._reader.lefts(words)))
             for path, left in remains:
-                rows.append((first + len(rows), path, run, one.node, one.status, left))
+                rows.append((first + len(rows), path, run, node, status, left))
         return rows
 
     def _remains(self, one: LeftAt) -> Remains:

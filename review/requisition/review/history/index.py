@@ -5,6 +5,7 @@ another one is changing or throwing away, and what a killed process had begun SQ
 """
 
 import fcntl
+import gc
 import os
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -23,7 +24,14 @@ VERSION = 1
 """Raised with every change of `SCHEMA` or of what its rows mean."""
 
 _CACHE_KIB = 65_536
-_OF_THE_DISK = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM)
+_NOT_OURS = {
+    sqlite3.SQLITE_FULL: "free space, then retry",
+    sqlite3.SQLITE_IOERR: "look at the disk, and whether it is full",
+    sqlite3.SQLITE_READONLY: "make it writable, or copy the state directory and name that with --state",
+    sqlite3.SQLITE_CANTOPEN: "look at the permissions of the state directory",
+    sqlite3.SQLITE_BUSY: "end the program that keeps it open",
+}
+"""What SQLite cannot do for a reason that another index would meet as well, and what can be done about it."""
 
 
 class Worthless(Exception):
@@ -43,7 +51,7 @@ def ask(
 ) -> T:
     """What a question finds in the index of a state directory, once that is up to the receipts. `question` may be
     asked twice; it returns what it found, not a cursor. `say` hears when an index was thrown away. Raises BadInput
-    where nothing can be written, Failed when the disk is full."""
+    where nothing can be written, Failed when the disk is full or another program keeps the index open."""
     if not os.path.isdir(state_dir):
         with closing(_opened(":memory:")) as connection:
             return question(connection)
@@ -80,10 +88,23 @@ def _brought_up(
         if known != found:
             from requisition.review.history.filling import Filling
 
-            connection.execute("BEGIN IMMEDIATE")
-            Filling(connection, state_dir).bring_up(found, known, progress)
-            connection.execute("COMMIT")
+            with _uncollected():
+                connection.execute("BEGIN IMMEDIATE")
+                Filling(connection, state_dir).bring_up(found, known, progress)
+                connection.execute("COMMIT")
         return question(connection)
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Rows are many small tuples, none of which is in a cycle: the collector would walk through them for nothing."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def _opened(path: str, *, make: bool = True) -> sqlite3.Connection:
@@ -150,11 +171,9 @@ def _mendable(error: Exception, path: str) -> None:
     """Raises what another index would not mend."""
     if isinstance(error, sqlite3.ProgrammingError):
         raise error
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    if code in _OF_THE_DISK:
-        raise Failed.of(
-            "the index of receipts cannot be kept", where=path, why=str(error), next="free space, then retry"
-        )
+    advice = _NOT_OURS.get(getattr(error, "sqlite_errorcode", 0) & 0xFF)
+    if advice:
+        raise Failed.of("the index of receipts cannot be kept", where=path, why=str(error), next=advice) from error
 
 
 def _throw_away(path: str) -> None:

@@ -121,14 +121,10 @@ class LeftAt(NamedTuple):
     gone: bool
 
 
-class Touch(NamedTuple):
-    """One node's word on some paths. `status` is a number of `fold`; `left` is the JSON of what it left, for
-    `Reader.lefts`; `claims` is the one path, where nothing is known of how it was left."""
-
-    node: int
-    status: int
-    left: bytes
-    claims: str = ""
+Touch = tuple[int, int, bytes, str]
+"""One node's word on some paths: its number, what became of it (a number of `fold`), the JSON of what it left (for
+`Reader.lefts`), and the one path that it claims, where nothing is known of how it was left. Millions of these are made,
+so they are plain tuples."""
 
 
 class Told(Struct, frozen=True):
@@ -219,14 +215,14 @@ class Reader:
     def _told(self, found: list[_Receipt], receipt: str, problem: str) -> Told:
         first, last = found[0], found[-1]
         order = self._order(last)
-        if max((run.node for receipt in found for run in receipt.nodes), default=-1) >= len(order.nodes):
+        if any(max([run.node for run in one.nodes], default=-1) >= len(order.nodes) for one in found):
             raise BadInput.of(f"the receipt tells of a node that its order does not have, of {len(order.nodes)}")
         packages = [node.package for node in order.nodes]
-        counts = Counter((packages[run.node], run.status) for run in last.nodes)
+        counts = Counter([(packages[run.node], run.status) for run in last.nodes])
         touches = _touches(first, last, order)
         if len(self._lefts) > _KEPT_LEFTS:
             self._lefts.clear()
-        for left in {one.left for one in touches} - self._lefts.keys():
+        for left in {left for _, _, left, _ in touches} - self._lefts.keys():
             self.lefts(left)
         return Told(
             order,
@@ -280,11 +276,11 @@ def _touches(first: _Receipt, last: _Receipt, order: OrderFacts) -> list[Touch]:
         if not left and run.status in _TAKEN:
             left = before.get((run.node, run.scope), b"")
         if left:
-            found.append(Touch(run.node, status, left))
+            found.append((run.node, status, left, ""))
             continue
         node = order.nodes[run.node]
         if node.claims and (status >= FAILED or (status == DONE and node.elevated)):
-            found.append(Touch(run.node, status, b"", node.claims))
+            found.append((run.node, status, b"", node.claims))
     return found
 
 
