@@ -5,17 +5,18 @@ import stat
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Annotated, Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
-from msgspec import Meta, Raw, Struct
+from msgspec import Struct
 
+from requisition.review.history import forms
 from requisition.review.history.fold import DONE, FAILED, STATUSES
 from requisition.review.history.inventory import Key
 from requisition.schemas import orderfile
 from requisition.schemas.checksum import checksum
 from requisition.schemas.diagnostic import BadInput, Failure
-from requisition.schemas.receipt import RECEIPT_VERSION, Admission, LeftKind, NodeStatus, OtherHalf, Outcome, RunState
+from requisition.schemas.receipt import RECEIPT_VERSION, Admission, NodeStatus, OtherHalf, Outcome, RunState
 
 MAX_RECEIPT = 1 << 28
 """Bytes; a receipt of a hundred thousand nodes is a third of it."""
@@ -23,70 +24,7 @@ MAX_RECEIPT = 1 << 28
 _KEPT_ORDERS = 64
 _TAKEN = ("rolled_back", "undo_failed")
 _NUMBERS = {name: number for number, name in enumerate(STATUSES)}
-_Small = Annotated[int, Meta(ge=-1, lt=1 << 53)]
 _KEPT_LEFTS = 400_000
-_NOTHING = Raw(b"")
-
-
-class _Left(Struct, frozen=True, gc=False):
-    path: str
-    kind: LeftKind
-    mode: _Small = 0
-    uid: _Small = -1
-    gid: _Small = -1
-    size: _Small = -1
-    sha256: str = ""
-    target: str = ""
-    token: str = ""
-    sealed: bool = False
-
-
-class _NodeRun(Struct, frozen=True, gc=False):
-    node: Annotated[int, Meta(ge=0, lt=1 << 31)]
-    status: NodeStatus
-    scope: tuple[_Small, ...] = ()
-    left: Raw = _NOTHING
-
-
-class _Receipt(Struct, frozen=True):
-    version: int
-    name: str
-    run_id: str
-    tool: str
-    state: RunState
-    outcome: Outcome
-    order: Raw
-    order_checksum: str
-    started: str
-    finished: str
-    target_root: str
-    admitted: tuple[Admission, ...] = ()
-    nodes: tuple[_NodeRun, ...] = ()
-    message: str = ""
-    rolls_back: str = ""
-    elevated: OtherHalf | None = None
-
-
-class _Node(Struct, frozen=True, gc=False):
-    id: str
-    action: str
-    phase: str
-    location: str = ""
-    slots: dict[str, Any] = {}
-    elevate: bool = False
-
-
-class _Context(Struct, frozen=True):
-    package: str
-    package_version: str = ""
-    scope: str = "system"
-
-
-class _Order(Struct, frozen=True):
-    name: str
-    context: _Context
-    nodes: tuple[_Node, ...] = ()
-    members: tuple[Any, ...] = ()
 
 
 class NodeFacts(Struct, frozen=True, gc=False):
@@ -153,9 +91,9 @@ class Unreadable(Exception):
     """None of a run's receipts says anything; why."""
 
 
-_receipts = msgspec.json.Decoder(_Receipt)
-_orders = msgspec.json.Decoder(_Order)
-_lefts = msgspec.json.Decoder(tuple[_Left, ...])
+_receipts = msgspec.json.Decoder(forms.Receipt)
+_orders = msgspec.json.Decoder(forms.Order)
+_lefts = msgspec.json.Decoder(tuple[forms.Left, ...])
 
 
 class Reader:
@@ -175,7 +113,7 @@ class Reader:
 
     def read(self, key: Key, paths: Sequence[str]) -> Told:
         """Of the receipt and the rollback's receipt of a run. Raises Unreadable."""
-        found: list[_Receipt] = []
+        found: list[forms.Receipt] = []
         sums: list[str] = []
         problems: list[str] = []
         for path in paths:
@@ -195,7 +133,7 @@ class Reader:
             problem = "; ".join([*problems, _words(error)])
         raise Unreadable(problem or "there is no such file")
 
-    def _order(self, receipt: _Receipt) -> OrderFacts:
+    def _order(self, receipt: forms.Receipt) -> OrderFacts:
         """Raises BadInput when the order in a receipt is not the one that it names."""
         body, stated = bytes(receipt.order), receipt.order_checksum
         known = self._orders.get(stated)
@@ -212,7 +150,7 @@ class Reader:
         facts = self._orders[stated] = _order_facts(order, stated)
         return facts
 
-    def _told(self, found: list[_Receipt], receipt: str, problem: str) -> Told:
+    def _told(self, found: list[forms.Receipt], receipt: str, problem: str) -> Told:
         first, last = found[0], found[-1]
         order = self._order(last)
         if any(max([run.node for run in one.nodes], default=-1) >= len(order.nodes) for one in found):
@@ -243,7 +181,7 @@ class Reader:
         )
 
 
-def _decoded(path: str, run: str) -> tuple[_Receipt, bytes]:
+def _decoded(path: str, run: str) -> tuple[forms.Receipt, bytes]:
     info = os.lstat(path)
     if not stat.S_ISREG(info.st_mode):
         raise BadInput.of("it is no regular file")
@@ -264,7 +202,7 @@ def _decoded(path: str, run: str) -> tuple[_Receipt, bytes]:
     return receipt, sealed.payload
 
 
-def _touches(first: _Receipt, last: _Receipt, order: OrderFacts) -> list[Touch]:
+def _touches(first: forms.Receipt, last: forms.Receipt, order: OrderFacts) -> list[Touch]:
     """What a node left before it was taken back is in the run's first receipt only."""
     before = {(run.node, run.scope): bytes(run.left) for run in first.nodes} if first is not last else {}
     found: list[Touch] = []
@@ -295,7 +233,7 @@ def _left_at(left: bytes) -> tuple[LeftAt, ...]:
     )
 
 
-def _order_facts(order: _Order, stated: str) -> OrderFacts:
+def _order_facts(order: forms.Order, stated: str) -> OrderFacts:
     context, tree = order.context, bool(order.members)
     nodes = tuple(
         NodeFacts(
@@ -304,7 +242,7 @@ def _order_facts(order: _Order, stated: str) -> OrderFacts:
             node.phase,
             node.location,
             node.id.partition("/")[0] if tree else context.package,  # as the state view has it
-            path if isinstance(path := node.slots.get("path"), str) else "",
+            path if isinstance(path := node.slots.path, str) else "",
             node.elevate,
         )
         for node in order.nodes
