@@ -183,9 +183,8 @@ def main() -> None:
         path = root + path_of("package07", 17)
         print(f"{options.receipts:,} receipts of {options.nodes:,} nodes, {len(writer.entries):,} paths")
         cold = taken(["why", path], state)
-        print(
-            f"  cold index {cold.clock:.1f} s, {cold.work:.1f} s of them work, {(state / 'index.db').stat().st_size >> 20} MiB"
-        )
+        size = (state / "index.db").stat().st_size >> 20
+        print(f"  cold index {cold.clock:.1f} s, of them {cold.work:.1f} s of work; {size} MiB", flush=True)
         rounds: dict[str, list[Taken]] = {}
         for _ in range(options.rounds):
             writer.write(1)
