@@ -1,5 +1,6 @@
 """The index is whole whoever was killed, asked at once or tampered with; it is thrown away rather than believed."""
 
+import fcntl
 import os
 import resource
 import signal
@@ -121,6 +122,20 @@ def test_commands_that_index_at_once_all_answer_the_same(long_past):
         children.append(child)
     assert [os.waitpid(child, 0)[1] for child in children] == [0, 0, 0, 0]
     assert {(answers / f"answer{number}").read_text() for number in range(4)} == {repr(expected)}
+
+
+def test_who_has_to_wait_for_another_command_is_told(long_past):
+    expected = rebuilt(long_past)
+    with open(long_past / "index.lock") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        heard = []
+
+        def hear(text):
+            heard.append(text)
+            fcntl.flock(lock, fcntl.LOCK_UN)
+
+        assert index.ask(str(long_past), told, say=hear) == expected
+    assert heard == ["another command is reading receipts; waiting for it"]
 
 
 # --- not to be trusted ----------------------------------------------------------------------------

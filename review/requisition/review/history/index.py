@@ -50,14 +50,15 @@ def ask(
     progress: Callable[[int, int], None] = lambda _done, _all: None,
 ) -> T:
     """What a question finds in the index of a state directory, once that is up to the receipts. `question` may be
-    asked twice; it returns what it found, not a cursor. `say` hears when an index was thrown away. Raises BadInput
-    where nothing can be written, Failed when the disk is full or another program keeps the index open."""
+    asked twice; it returns what it found, not a cursor. `say` hears when an index was thrown away, and that another
+    command is waited for; `progress` how many of how many receipts were read. Raises BadInput where nothing can be
+    written, Failed when the disk is full or another program keeps the index open."""
     if not os.path.isdir(state_dir):
         with closing(_opened(":memory:")) as connection:
             return question(connection)
     state = StateDir(state_dir)
     path = f"{state.path}/index.db"
-    with _holding(f"{state.path}/index.lock") as exclusively:
+    with _holding(f"{state.path}/index.lock", say) as exclusively:
         found = inventory(state.path)
         with suppress(*_DAMAGE), closing(_opened(path, make=False)) as connection:
             if _known(connection) == found:
@@ -150,8 +151,8 @@ def _known(connection: sqlite3.Connection) -> dict[Key, str]:
 
 
 @contextmanager
-def _holding(path: str) -> Iterator[Callable[[], None]]:
-    """The lock, shared; what is given makes it exclusive, waiting for all others."""
+def _holding(path: str, say: Callable[[str], None]) -> Iterator[Callable[[], None]]:
+    """The lock, shared; what is given makes it exclusive. The kernel drops it with its holder."""
     try:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as error:
@@ -161,10 +162,19 @@ def _holding(path: str) -> Iterator[Callable[[], None]]:
             next="copy the state directory to where you can write, and name that with --state",
         ) from error
     try:
-        fcntl.flock(fd, fcntl.LOCK_SH)
-        yield lambda: fcntl.flock(fd, fcntl.LOCK_EX)
+        _lock(fd, fcntl.LOCK_SH, say)
+        yield lambda: _lock(fd, fcntl.LOCK_EX, say)
     finally:
         os.close(fd)
+
+
+def _lock(fd: int, how: int, say: Callable[[str], None]) -> None:
+    """Take it, waiting for those who hold it. Who makes a shared lock exclusive gives it up first."""
+    try:
+        fcntl.flock(fd, how | fcntl.LOCK_NB)
+    except BlockingIOError:
+        say("another command is reading receipts; waiting for it")
+        fcntl.flock(fd, how)
 
 
 def _mendable(error: Exception, path: str) -> None:
