@@ -41,6 +41,7 @@ catalogue: $(READY)  ## Write the action catalogue again, from the providers.
 schemas: $(READY)  ## Write the public JSON Schemas again, from the types.
 	$(BIN)/python -m requisition.schemas.jsonschema
 	$(BIN)/python -m requisition.compiler.manifest_schema
+	$(BIN)/python -m requisition.services.watch.schema
 
 docs-reference: $(READY)  ## Write docs/commands.md, actions.md and library.md again, from what they tell of.
 	$(BIN)/python -m requisition.cli.manual docs
@@ -48,6 +49,8 @@ docs-reference: $(READY)  ## Write docs/commands.md, actions.md and library.md a
 bench: $(READY)  ## Measure; figures for docs, not a test.
 	$(BIN)/python bench/run.py
 	$(BIN)/python bench/walk.py
+	$(BIN)/python bench/watch.py
+	$(BIN)/python bench/delivery.py
 
 clean:  ## Remove what tools left behind, but not .venv.
 	rm -rf build dist demo-out .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage*

@@ -38,10 +38,10 @@ def entry(repo, **fields):
     return f"  {repo.name}: {json.dumps(given)}"
 
 
-def http_get(address, path):
+def http_get(address, path, **headers):
     connection = http.client.HTTPConnection(address, timeout=30)
     with closing(connection):
-        connection.request("GET", path)
+        connection.request("GET", path, headers=headers)
         answer = connection.getresponse()
         return answer.status, answer.read().decode()
 
@@ -63,6 +63,7 @@ def test_a_watch_from_the_first_commit_to_the_end_of_the_daemon(desk, repo):
     log = desk.plan("logs", "web")
     assert "── apply" in log
     assert "file.write:/site" in log
+    assert "stands in watch.yaml" in desk.plan("remove", "web", code=5)
     assert desk.plan("stop") == "✓ the daemon ends\n"
     assert desk.daemon.wait(60) == 0
     assert not desk.socket.exists()
@@ -108,10 +109,30 @@ def test_pausing_resuming_and_running_again(desk, repo):
     assert "has seen no refs/heads/absent" in desk.plan("now", "web", "absent", code=4)
 
 
-def test_what_a_watch_in_the_file_says_is_the_file_s_to_change(desk, repo):
+def test_a_changed_file_is_taken_over_when_it_is_said_and_a_broken_one_is_not(desk, repo, tmp_path):
+    first = repo.push(writes("one"))
+    other = Watched(tmp_path, "other")
+    second = other.push(writes("two"))
     desk.configure("interval: 1h", "watches:", entry(repo))
     desk.start()
-    assert "stands in watch.yaml" in desk.plan("remove", "web", code=5)
+    desk.good(first)
+    desk.configure("interval: 1h", "watches:", entry(repo), entry(other, interval="soon"))
+    assert "expected a time" in desk.plan("reload", code=4)
+    assert [one["kept"]["watch"]["name"] for one in desk.json("list")] == ["web"]
+    desk.configure("interval: 1h", "watches:", entry(repo), entry(other))
+    assert desk.plan("reload") == "✓ read anew: other\n"
+    desk.good(second, "other")
+    desk.configure("interval: 1h", "watches:", entry(other, root=str(tmp_path / "elsewhere")))
+    desk.daemon.send_signal(signal.SIGHUP)
+    desk.until(lambda: "watch.yaml is read anew: other, web" in desk.said)
+    assert [one["kept"]["watch"]["name"] for one in desk.json("list")] == ["other"]
+    (tmp_path / "elsewhere").mkdir()
+    third = other.push(writes("three"))
+    desk.plan("now")
+    desk.good(third, "other")
+    assert (tmp_path / "elsewhere/site").read_text() == "three"
+    assert repo.site() == "one"
+    assert desk.json("reload") == [{"changed": []}]
 
 
 def test_a_log_is_followed_to_the_end_of_its_run(desk, repo, tmp_path):
@@ -131,7 +152,7 @@ def test_a_log_is_followed_to_the_end_of_its_run(desk, repo, tmp_path):
     assert text.endswith("good\n")
 
 
-def test_a_webhook_wakes_a_poll_long_before_its_time(desk, repo, tmp_path):
+def test_a_webhook_or_a_person_wakes_a_poll_long_before_its_time(desk, repo, tmp_path):
     first = repo.push(writes("one"))
     secret, port = tmp_path / "secret", free_port()
     secret.write_text("a secret of some length")
@@ -150,17 +171,10 @@ def test_a_webhook_wakes_a_poll_long_before_its_time(desk, repo, tmp_path):
         answer = connection.getresponse()
         assert (answer.status, json.loads(answer.read())) == (202, {"outcome": "woken", "watches": 1})
     desk.good(second)
+    third = repo.push(writes("three"))
+    assert desk.plan("now") == "✓ 1 watch: their remotes are asked\n"  # as a person does without one
+    desk.good(third)
     assert http_get(f"127.0.0.1:{port}", "/metrics")[0] == 404  # they were not asked for
-
-
-def test_now_without_a_name_asks_every_remote(desk, repo):
-    first = repo.push(writes("one"))
-    desk.configure("interval: 1d", "watches:", entry(repo))
-    desk.start()
-    desk.good(first)
-    second = repo.push(writes("two"))
-    assert desk.plan("now") == "✓ 1 watch: their remotes are asked\n"
-    desk.good(second)
 
 
 def test_metrics_and_health_are_there_when_they_are_asked_for(desk, repo):
@@ -171,12 +185,15 @@ def test_metrics_and_health_are_there_when_they_are_asked_for(desk, repo):
     desk.good(first)
     desk.until(lambda: 'requisition_watch_runs_total{status="good"} 1\n' in http_get(address, "/metrics")[1])
     assert json.loads(http_get(address, "/health")[1])["status"] == "ok"
+    assert http_get(address, "/health", Host="evil.example")[0] == 403
 
 
-def test_a_failure_is_told_and_one_who_does_not_listen_changes_nothing(desk, repo):
+def test_a_failure_is_told_and_one_who_does_not_listen_changes_nothing(desk, repo, tmp_path):
     with Ear() as ear:
         broken = repo.push("this is no Starlark")
-        notify = [{"url": ear.url}, {"url": f"http://127.0.0.1:{free_port()}/", "on": ["failure", "success"]}]
+        (tmp_path / "one").write_text(ear.url)
+        (tmp_path / "two").write_text(f"http://127.0.0.1:{free_port()}/")
+        notify = [{"url_file": f"{tmp_path}/one"}, {"url_file": f"{tmp_path}/two", "on": ["failure", "success"]}]
         desk.configure("interval: 100ms", "watches:", entry(repo, notify=notify, retries=0))
         desk.start()
         desk.until(lambda: desk.ref().get("failed") == broken)
@@ -224,6 +241,31 @@ def test_what_a_package_says_cannot_act_upon_the_terminal_of_who_reads_its_log(d
     assert "\x1b" not in desk.said
 
 
+def test_every_option_of_add_reaches_the_watch_with_whole_paths(desk, tmp_path):
+    desk.configure("interval: 1h")
+    desk.start()
+    (tmp_path / "signers").write_text("")
+    desk.plan(
+        "add", "web", "/srv/absent.git", "--ref", "main", "--ref", "release/*", "--path", "packages/web",
+        "--interval", "5m", "--root", "target", "--trust", "commit", "--signers", "signers", "--feature", "+tls",
+        "--set", "port=8080", "--env", "STAGE=test", "--secret", "token=file:secrets/token", "--on-failure", "pause",
+        "--pause-after", "2", "--retries", "0", "--on-rewrite", "accept", "--timeout", "10m", "--notify-file", "hook",
+    )  # fmt: skip
+    assert desk.shown()["listed"]["kept"]["watch"] == {
+        "name": "web", "url": "/srv/absent.git", "refs": ["main", "release/*"], "path": "packages/web", "interval": 300,
+        "root": f"{tmp_path}/target", "trust": "commit", "signers": f"{tmp_path}/signers", "features": ["+tls"],
+        "settings": {"port": "8080"}, "environment": {"STAGE": "test"}, "timeout": 600,
+        "secrets": {"token": f"file:{tmp_path}/secrets/token"}, "on_failure": "pause", "pause_after": 2, "retries": 0,
+        "on_rewrite": "accept", "notify": [{"url_file": f"{tmp_path}/hook", "on": ["failure", "paused"]}],
+    }  # fmt: skip
+    desk.until(lambda: desk.shown()["listed"]["remote"]["failures"])
+    assert "remote: " in desk.plan("list", "--detailed-exitcode", code=2)
+    for words in (("--set", "port"), ("--secret", "token=hunter2"), ("--interval", "often"), ("--ref", "-x")):
+        told = desk.plan("add", "other", "/srv/absent.git", *words, code=4)
+        assert "hunter2" not in told
+    assert "has not run yet" in desk.plan("logs", "web", code=4)
+
+
 HOSTILE = {
     "a command": {"url": "/srv/x.git", "command": "id"},
     "steps": {"url": "/srv/x.git", "steps": [["id"]]},
@@ -254,17 +296,21 @@ def test_what_is_added_names_a_repository_and_never_what_to_run(desk):
     for verb in ("exec", "eval", "shell", "__init__", "_newest"):
         with pytest.raises(Answered, match="there is no verb"):
             ask(str(desk.socket), verb, {})
-    for verb in ("list", "show", "pause", "run", "logs", "remove", "stop"):
+    for verb in ("list", "show", "pause", "run", "logs", "remove", "reload", "stop"):
         with pytest.raises(Answered) as caught:
             ask(str(desk.socket), verb, {"name": "x", "extra": 1})
         assert caught.value.exit_code == 4, verb
     assert ask(str(desk.socket), "list", {}) == []
 
 
-def test_a_second_daemon_is_refused_and_the_first_goes_on(desk, repo):
+def test_a_second_daemon_is_refused_and_the_first_goes_on(desk, repo, tmp_path):
     desk.configure("interval: 1h", "watches:", entry(repo))
     desk.start()
     assert "the service is already running" in desk.plan("run", code=5)
+    assert "the service is already running" in desk.plan("run", "--state", tmp_path / "other", code=5)
+    elsewhere = tmp_path / "elsewhere.sock"
+    assert "watches with this state already" in desk.plan("run", "--socket", elsewhere, code=5)
+    assert not elsewhere.exists()
     assert len(desk.json("list")) == 1
 
 
@@ -274,10 +320,11 @@ def test_a_daemon_that_is_told_to_ends_well_and_tells_systemd(desk, tmp_path, nu
         systemd.bind(str(tmp_path / "notify"))
         systemd.settimeout(60)
         desk.configure("interval: 1h")
-        desk.start(NOTIFY_SOCKET=str(tmp_path / "notify"))
+        desk.start(NOTIFY_SOCKET=str(tmp_path / "notify"), WATCHDOG_USEC="30000")
         assert systemd.recv(100) == b"READY=1"
+        assert [systemd.recv(100) for _ in range(3)] == [b"WATCHDOG=1"] * 3
         assert desk.end(number) == 0
-        assert systemd.recv(100) == b"STOPPING=1"
+        assert b"STOPPING=1" in iter(lambda: systemd.recv(100), b"")
     assert not desk.socket.exists()
 
 
@@ -310,7 +357,7 @@ def test_the_unit_is_as_closed_as_the_watches_allow(desk, repo, tmp_path):
     if os.geteuid() == 0:
         assert f"ReadWritePaths=-{repo.root}" in text
         assert "ProtectSystem=strict" in text
-    assert f"{sys.executable} -P -m requisition.cli.main watch run --state {tmp_path}/state" in text
+    assert f"{sys.executable} -P -m requisition.cli.main watch run --config {desk.config} --state" in text
     assert "is as it must be" in desk.plan("install", "--to", tmp_path / "units")
     desk.configure("watches:", entry(repo, root=""))
     assert "is written" in desk.plan("install", "--to", tmp_path / "units")

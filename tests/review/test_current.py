@@ -123,3 +123,20 @@ def test_contents_come_from_the_bundle_of_the_run_when_the_package_is_gone(world
     os.remove(path)
     (change,) = world.since(world.order({"/a": b"two\n"})).inputs
     assert change.diff == "@@ -1 +1 @@\n-one\n+two\n"
+
+
+def test_of_a_tree_each_package_stands_by_its_own_last_run(world):
+    def tree(contents: dict[str, str]) -> Path:
+        world.count += 1
+        order = OrderBuilder(world.folder / f"package{world.count}", world.root, serial=world.count)
+        for path, content in contents.items():
+            order.member(path)
+            order.node("file.write", path=f"/{path}", content=content)
+        return order.write()
+
+    world.apply(tree({"apps": "one\n", "tools": "one\n"}))
+    world.apply(tree({"tools": "two\n"}))
+    found = world.since(tree({"apps": "one\n", "tools": "three\n"}), ["apps", "tools"])
+    assert (found.added, found.removed) == ((), ())
+    (change,) = found.changed
+    assert (change.id, change.slots[0].before) == ("tools/install/file.write:/tools", "'two\\n'")

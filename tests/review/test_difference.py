@@ -91,6 +91,22 @@ def test_a_slot_is_told_in_the_way_that_its_value_is_read(before, after, told):
     assert slots(one(**before), one(**after)) == [told]
 
 
+@pytest.mark.parametrize("make", [lambda inner: [inner], lambda inner: {"a": inner}])
+def test_values_that_are_nested_as_deep_as_a_document_may_be_are_compared_and_shown(make):
+    from requisition.review.risks import risks
+    from requisition.review.values import shown_value, texts
+
+    before = after = {"$ref": "gone"}
+    for number in range(900):
+        before, after = make(before), make(after) if number else make(1)
+    found = slots(one(data=before), one(data=after))
+    assert len(found) == 1
+    assert "…" in found[0][1]
+    assert "…" in shown_value("data", before)
+    assert list(texts("data", before)) == ["gone"]
+    assert risks(order_of([one(data=before, elevate=True)]))
+
+
 def test_what_stands_in_a_slot_for_secrets_only_is_never_shown():
     before, after = (one(action="encryption.decrypt", identity=key) for key in ("AGE-1", "AGE-2"))
     assert slots(before, after) == [("identity", "•••", "•••", "")]

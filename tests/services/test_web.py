@@ -117,7 +117,8 @@ def test_a_client_whose_header_never_ends_is_cut_off(impatient, port):
     assert raw(port, b"GET /echo HTTP/1.1\r\nHost: x\r\n") == b""
 
 
-def test_a_client_whose_body_never_ends_is_told_and_cut_off(impatient, port):
+def test_a_client_whose_body_never_ends_is_told_and_cut_off(port, monkeypatch):
+    monkeypatch.setattr(service, "_PATIENCE", 1.0)
     answer = raw(port, b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nxx")
     assert answer.startswith(b"HTTP/1.1 408")
 

@@ -18,6 +18,9 @@ from support.process import Answer, request, run_runtime
 SYSTEMD = "/usr/lib/systemd/systemd"
 _UNSHARE = ["unshare", "--fork", "--pid", "--mount", "--uts", "--ipc", "--cgroup", "--kill-child"]
 _QUIET = "[Unit]\nDescription=Nothing but what a test starts\nDefaultDependencies=no\n"
+_STARTS = "sysinit.target systemd-tmpfiles-setup.service systemd-machine-id-commit.service systemd-sysusers.service"
+"""What a machine does at its start would be done to the files of this one: units under test have DefaultDependencies=no,
+and one that has not is refused instead of starting all that."""
 _COMMON = """
 set -e
 echo $$ > {cgroup}/cgroup.procs
@@ -74,6 +77,7 @@ def systemd_machine(folder: Path) -> Iterator[Machine]:
         mounts = _OWN.format("/etc/systemd") + (
             "mount -t cgroup2 cgroup2 /sys/fs/cgroup\n"
             "mkdir -p /run/lock /run/systemd/system /etc/systemd/system\n"
+            f"for unit in {_STARTS}; do ln -s /dev/null /run/systemd/system/$unit; done\n"
             "tr -d - < /proc/sys/kernel/random/uuid > /run/id\n"
             "if [ -e /etc/machine-id ]; then mount --bind /run/id /etc/machine-id; fi\n"
             f'printf "{_QUIET}" > /run/systemd/system/quiet.target'

@@ -22,7 +22,8 @@ def skip_without() -> pytest.MarkDecorator:
     return pytest.mark.skipif(missing, reason="needs root, sshd and ssh (Debian: openssh-server, openssh-client)")
 
 
-def _key(path: Path) -> Path:
+def new_key(path: Path) -> Path:
+    """An Ed25519 key without a passphrase; its public half lies beside it."""
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(path)], check=True)
     return path
 
@@ -44,7 +45,7 @@ class Far:
         self.state = self.far / "state"
         self.trust = self.far / "config/requisition/trust.yaml"
         self.port = free_port()
-        host_key, person = _key(self.far / "host_key"), _key(self.near / "id")
+        host_key, person = new_key(self.far / "host_key"), new_key(self.near / "id")
         options = f'command="{forced}",restrict ' if forced else ""
         authorized = self.far / "authorized_keys"
         authorized.write_text(options + person.with_suffix(".pub").read_text())

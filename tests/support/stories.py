@@ -4,11 +4,11 @@ import asyncio
 import functools
 
 
-def story(test):
-    """Run a coroutine as a test, within two minutes."""
+def story(test, seconds=120):
+    """Run a coroutine as a test, within so many seconds."""
 
     @functools.wraps(test)
     def run(*args, **kwargs):
-        asyncio.run(asyncio.wait_for(test(*args, **kwargs), 120))
+        return asyncio.run(asyncio.wait_for(test(*args, **kwargs), seconds))
 
     return run

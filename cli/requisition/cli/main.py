@@ -31,6 +31,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "tree": ("tree", "Look at a tree of packages, and change what belongs to it."),
     "teardown": ("teardown", "Take away what a tree of packages installed."),
     "watch": ("watching", "Keep this machine at the newest commits that may be trusted."),
+    "delivery": ("shipping", "Ship folders to storage, verified, and see what became of them."),
     "resume": ("recovering", "Finish a run that was cut off."),
     "rollback": ("recovering", "Take a run back."),
     "recover": ("recovering", "List runs that were cut off, and what can be done."),

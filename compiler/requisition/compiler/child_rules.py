@@ -9,7 +9,7 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from requisition.compiler.findings import Path, Problem
+from requisition.schemas.findings import Path, Problem
 
 if TYPE_CHECKING:
     from requisition.compiler.manifest import Child, Manifest

@@ -17,12 +17,12 @@ from msgspec import Struct
 from requisition.compiler.declared_forms import Action, Env, Exec, Mkdir, Require, Rmdir, Symlink, When, given
 from requisition.compiler.declared_tests import Tests
 from requisition.compiler.declared_values import Values
-from requisition.compiler.findings import Path
 from requisition.compiler.manifest import MANIFEST
 from requisition.compiler.packages import Package
 from requisition.compiler.recording import Body, Call, PhaseRecord, Recording, Said
 from requisition.schemas import strictyaml
 from requisition.schemas.diagnostic import BadInput, Diagnostic
+from requisition.schemas.findings import Path
 
 _LONGEST_NAME = 64  # of a block of variables (env.user)
 

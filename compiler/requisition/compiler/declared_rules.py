@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from msgspec import Struct
 
 from requisition.compiler.declared_forms import Action, Env, Exec, Mkdir, Predicate, Require, When, given, keys
-from requisition.compiler.findings import Path, Problem
+from requisition.schemas.findings import Path, Problem
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _MODE = re.compile(r"[0-7]{3,4}\Z")

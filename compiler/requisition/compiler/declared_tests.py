@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from requisition.compiler.declared_forms import Predicate, Require, SymlinkOk, When
-from requisition.compiler.findings import Path
+from requisition.schemas.findings import Path
 
 _OSES = {"macos": "darwin"}
 Test = bool | dict[str, Any]

@@ -4,11 +4,11 @@ import os
 from collections.abc import Mapping
 from posixpath import dirname, normpath, relpath
 
-from requisition.compiler.findings import Path
 from requisition.compiler.packages import Package
 from requisition.compiler.slots import target_path
 from requisition.compiler.variables import BadText, NoValue, Value, expand, unknown
 from requisition.schemas.diagnostic import BadInput, Diagnostic
+from requisition.schemas.findings import Path
 from requisition.schemas.strictyaml import Positions
 from requisition.schemas.yamlchars import Characters
 

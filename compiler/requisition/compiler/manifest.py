@@ -7,12 +7,12 @@ from typing import Any, Literal
 from msgspec import Struct, field
 
 from requisition.compiler.declared_forms import Action
-from requisition.compiler.findings import Problem, placed
 from requisition.compiler.manifest_rules import PHASES, problems
 from requisition.compiler.settings import Setting
 from requisition.schemas import strictyaml
 from requisition.schemas.diagnostic import BadInput
 from requisition.schemas.document import Platform
+from requisition.schemas.findings import Problem, placed
 
 MANIFEST = "package.yaml"
 MAX_DEPTH = 32

@@ -8,8 +8,8 @@ import msgspec
 
 from requisition.compiler.child_rules import child_problems
 from requisition.compiler.declared_rules import action_problems
-from requisition.compiler.findings import Problem
 from requisition.compiler.settings import check_fragment, check_value
+from requisition.schemas.findings import Problem
 
 if TYPE_CHECKING:
     from requisition.compiler.manifest import Manifest

@@ -15,6 +15,7 @@ from requisition.review.risks import Risk, risks
 from requisition.review.sides import Side
 from requisition.review.signatures import Standing
 from requisition.review.slots import SlotChange, slot_changes
+from requisition.review.values import leaves
 from requisition.schemas.document import Node, Order, Phase
 from requisition.schemas.receipt import Receipt
 
@@ -113,13 +114,14 @@ def difference(a: Side, b: Side, standings: tuple[Standing | None, Standing | No
     budget = TextBudget()
     moved = _moved(before, after)
     inputs = input_changes(a, b, budget)
+    paths = {one.path for one in inputs}
     old, new = {node.id: node for node in before.nodes}, {node.id: node for node in after.nodes}
     origin = {now: was for was, now in moved.items()}
     changed = [
         change
         for node in after.nodes
         if (was := old.get(origin.get(node.id, node.id))) is not None
-        and (change := _node_change(was, node, moved, {one.path for one in inputs}, budget)) is not None
+        and (change := _node_change(was, node, moved, paths, budget)) is not None
     ]
     known = {(risk.kind, moved.get(risk.node, risk.node), risk.text) for risk in risks(before)}
     return Difference(
@@ -178,19 +180,8 @@ def _read(node: Node, inputs: set[str]) -> set[str]:
     """Which of some inputs a node reads: those that it names, and those in the folder that a command gets."""
     folder = node.slots.get("folder")
     below = {path for path in inputs if path.startswith(f"{folder}/")} if isinstance(folder, str) and folder else set()
-    return below | inputs.intersection(_texts(node.slots))
-
-
-def _texts(value: Any) -> list[str]:
-    """Every text in a slot value: one of them may name an input."""
-    found, rest = [], [value]
-    while rest:
-        one = rest.pop()
-        if isinstance(one, str):
-            found.append(one)
-        elif isinstance(one, dict | list):
-            rest.extend(one.values() if isinstance(one, dict) else one)
-    return found
+    named = {leaf for name, value in node.slots.items() for _, leaf in leaves(name, value) if isinstance(leaf, str)}
+    return below | (inputs & named)
 
 
 def _header(before: Order, after: Order) -> list[FieldChange]:

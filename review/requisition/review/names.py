@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from fnmatch import translate
 from heapq import nlargest
 
+from requisition.review.values import visible
 from requisition.schemas.document import Node
 
 _CANDIDATES = 50
@@ -33,7 +34,7 @@ def matching(pattern: str, nodes: Sequence[Node]) -> set[int]:
     if pattern.startswith("*"):  # any beginning is in it already
         return found
     for number, node in enumerate(nodes):
-        start = len(node.phase) + 1
+        start = len(node.phase) + 1 if node.id.startswith(node.phase + "/") else 0
         if match(node.id, start) or match(node.id, node.id.find(":", start) + 1):
             found.add(number)
     return found
@@ -66,8 +67,4 @@ def quoted(name: str) -> str:
     """A name as a query says it."""
     if name.isprintable() and not _QUOTED.search(name):
         return name
-    return (
-        '"'
-        + "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name.translate(_ESCAPED))
-        + '"'
-    )
+    return f'"{visible(name.translate(_ESCAPED))}"'

@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 
 from msgspec import Struct
 
-from requisition.runtime.halves import marks
+from requisition.review.values import leaves
 from requisition.schemas.document import Node, Order
 from requisition.stdlib.catalogue import Catalogue, load
 from requisition.stdlib.spec import ActionSpec
@@ -106,7 +106,7 @@ def _command(slots: Mapping[str, Any]) -> Iterator[tuple[RiskKind, str]]:
     yield ("shell", "runs a command through a shell") if shell else ("command", "runs a command")
     if not slots.get("undo") and not looks:
         yield "irreversible", "cannot be undone"
-    if names := sorted(str(mark["$secret"]) for mark in marks(dict(slots)) if "$secret" in mark):
+    if names := sorted(str(mark["$secret"]) for mark in _marks(slots) if "$secret" in mark):
         yield "secret", f"gives a command the secret {', '.join(names)}"
 
 
@@ -158,12 +158,16 @@ def _mode(action: str, slots: Mapping[str, Any]) -> Iterator[tuple[RiskKind, str
 
 def _given_by_others(node: Node, by_id: Mapping[str, Node]) -> str:
     """The first node without root whose output one with root uses: whoever applies can choose that value."""
-    for value in node.slots.values():
-        for mark in marks(value):
-            name = mark.get("$ref") or mark.get("$item")
-            source = by_id.get(name) if isinstance(name, str) else None
-            if source is None or (source.elevate and "$ref" in mark):
-                continue
-            if "$ref" in mark or isinstance(source.slots.get("items"), dict):
-                return source.id
+    for mark in _marks(node.slots):
+        name = mark.get("$ref") or mark.get("$item")
+        source = by_id.get(name) if isinstance(name, str) else None
+        if source is None or (source.elevate and "$ref" in mark):
+            continue
+        if "$ref" in mark or isinstance(source.slots.get("items"), dict):
+            return source.id
     return ""
+
+
+def _marks(slots: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Promises, items and secrets in slots."""
+    return (leaf for name, value in slots.items() for _, leaf in leaves(name, value) if isinstance(leaf, dict))

@@ -9,7 +9,7 @@ from typing import Any
 from msgspec import Struct
 
 from requisition.review.inputs import TextBudget
-from requisition.review.values import MASK, secret_slots, shown_value
+from requisition.review.values import DEEPEST, MASK, secret_slots, shown_value
 from requisition.schemas.document import Node
 
 _SHOWN = 200
@@ -43,11 +43,12 @@ def slot_changes(was: Node, now: Node, moved: Mapping[str, str], budget: TextBud
     return tuple(found)
 
 
-def _changes(path: str, name: str, before: Any, after: Any, budget: TextBudget) -> Iterator[SlotChange]:
-    if _plain(before) and _plain(after):
+def _changes(path: str, name: str, before: Any, after: Any, budget: TextBudget, depth: int = 0) -> Iterator[SlotChange]:
+    if _plain(before) and _plain(after) and depth < DEEPEST:
         for key in sorted(before.keys() | after.keys()):
             if before.get(key, _UNSET) != after.get(key, _UNSET):
-                yield from _changes(f"{path}.{key}", key, before.get(key, _UNSET), after.get(key, _UNSET), budget)
+                was, now = before.get(key, _UNSET), after.get(key, _UNSET)
+                yield from _changes(f"{path}.{key}", key, was, now, budget, depth + 1)
     elif isinstance(before, str) and isinstance(after, str) and "\n" in before.rstrip("\n") + after.rstrip("\n"):
         yield SlotChange(path, diff=budget.diff(before.encode("utf-8", "replace"), after.encode("utf-8", "replace")))
     else:
@@ -67,11 +68,16 @@ def _line(name: str, value: Any) -> str:
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}… ({len(text):,} characters)"
 
 
-def _renamed(value: Any, moved: Mapping[str, str]) -> Any:
-    """The value with promises of nodes by their new ids."""
+def _renamed(value: Any, moved: Mapping[str, str], depth: int = 0) -> Any:
+    """The value with promises of nodes by their new ids, as deep as a difference is told."""
+    if depth > DEEPEST:
+        return value
     if isinstance(value, dict):
-        return {key: _target(inner, moved) if key == "$ref" else _renamed(inner, moved) for key, inner in value.items()}
-    return [_renamed(inner, moved) for inner in value] if isinstance(value, list) else value
+        return {
+            key: _target(inner, moved) if key == "$ref" else _renamed(inner, moved, depth + 1)
+            for key, inner in value.items()
+        }
+    return [_renamed(inner, moved, depth + 1) for inner in value] if isinstance(value, list) else value
 
 
 def _target(value: Any, moved: Mapping[str, str]) -> Any:

@@ -6,6 +6,9 @@ from functools import cache
 from typing import Any
 
 MASK = "•••"
+MARKS = ("$ref", "$secret", "$item")
+DEEPEST = 20
+"""How deep a value is looked into where its form is shown: an order may nest as deep as the interpreter reads."""
 
 
 def visible(text: str) -> str:
@@ -29,8 +32,10 @@ def secret_slots(action: str) -> frozenset[str]:
     return frozenset(slot.name for slot in spec.slots if slot.only_secret) if spec is not None else frozenset()
 
 
-def shown_value(name: str, value: object) -> str:
-    """A slot value in a line: modes in octal, promises as arrows, secrets masked."""
+def shown_value(name: str, value: object, depth: int = 0) -> str:
+    """A slot value in a line: modes in octal, promises as arrows, secrets masked; what is nested deeply is left out."""
+    if isinstance(value, dict | list) and depth > DEEPEST:
+        return "…"
     if isinstance(value, dict):
         if "$secret" in value:
             return MASK
@@ -38,30 +43,34 @@ def shown_value(name: str, value: object) -> str:
             return f"→ {node.split('/', 2)[-1] if ':' in node else node.rpartition('/')[2]}"
         if "$item" in value:
             return f"item.{value['field']}" if value.get("field") else "item"
-        return "{" + ", ".join(f"{key}: {shown_value(key, inner)}" for key, inner in value.items()) + "}"
+        return "{" + ", ".join(f"{key}: {shown_value(key, inner, depth + 1)}" for key, inner in value.items()) + "}"
     if isinstance(value, list):
-        return "[" + ", ".join(shown_value("", inner) for inner in value) + "]"
+        return "[" + ", ".join(shown_value("", inner, depth + 1) for inner in value) + "]"
     if name == "mode" and isinstance(value, int):
         return f"{value:04o}"
     return repr(value) if isinstance(value, str) else str(value)
 
 
+def leaves(name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """All that is in a slot value and is no list or dict of values, in order, each with its name: a mark is one."""
+    rest = [(name, value)]
+    while rest:
+        name, value = rest.pop()
+        if isinstance(value, dict) and not any(mark in value for mark in MARKS):
+            rest += reversed(value.items())
+        elif isinstance(value, list):
+            rest += (("", inner) for inner in reversed(value))
+        else:
+            yield name, value
+
+
 def texts(name: str, value: Any) -> Iterator[str]:
     """What a pattern may match of a slot: its text, a number in decimal (a mode in octal), the id of a promise's node,
     a secret's name; of a list or dict each of its values."""
-    if isinstance(value, dict):
-        for mark in ("$ref", "$secret", "$item"):
-            if mark in value:
-                yield str(value[mark])
-                return
-        for key, inner in value.items():
-            yield from texts(key, inner)
-    elif isinstance(value, list):
-        for inner in value:
-            yield from texts("", inner)
-    elif isinstance(value, bool):
-        yield "true" if value else "false"
-    elif name == "mode" and isinstance(value, int):
-        yield f"{value:04o}"
-    else:
-        yield str(value)
+    for key, leaf in leaves(name, value):
+        if isinstance(leaf, dict):
+            yield str(next(leaf[mark] for mark in MARKS if mark in leaf))
+        elif isinstance(leaf, bool):
+            yield "true" if leaf else "false"
+        else:
+            yield f"{leaf:04o}" if key == "mode" and isinstance(leaf, int) else str(leaf)

@@ -8,13 +8,20 @@ from typing import Any
 
 import msgspec
 
+from requisition.schemas.deliveryfile import DeliveryFile
 from requisition.schemas.document import Order
 from requisition.schemas.receipt import Receipt
 from requisition.schemas.treeevent import Known
 from requisition.schemas.trustfile import TrustFile
 
 FOLDER = os.path.join(os.path.dirname(__file__), "json")
-TYPES: dict[str, Any] = {"order": Order, "receipt": Receipt, "tree-event": Known, "trust": TrustFile}
+TYPES: dict[str, Any] = {
+    "delivery": DeliveryFile,
+    "order": Order,
+    "receipt": Receipt,
+    "tree-event": Known,
+    "trust": TrustFile,
+}
 
 
 def schema(name: str) -> bytes:

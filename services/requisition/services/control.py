@@ -71,15 +71,18 @@ class Control:
 
     async def _visit(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection, from its first byte until its last has gone or nobody takes it."""
+        closed = False
         try:
             await self._answer(reader, writer)
             writer.close()
             async with asyncio.timeout(_PATIENCE):
                 await writer.wait_closed()
+            closed = True
         except (_Gone, ConnectionError, TimeoutError):
             pass  # nobody is left to tell
         finally:
-            writer.transport.abort()
+            if not closed:  # asyncio fails to abort what was closed with much left to send
+                writer.transport.abort()
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:

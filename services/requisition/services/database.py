@@ -84,6 +84,8 @@ class Database:
             self._connection.close()
 
     def _migrate(self, migrations: Sequence[str]) -> None:
+        if self._connection.execute("PRAGMA user_version").fetchone()[0] == len(migrations):
+            return  # the usual case: whoever opens it to look does not wait for who writes
         with self.transaction() as connection:
             (version,) = connection.execute("PRAGMA user_version").fetchone()
             if version > len(migrations):

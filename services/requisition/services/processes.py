@@ -20,6 +20,8 @@ from msgspec import Struct
 from requisition.schemas.diagnostic import Failed
 
 _TAIL = 16 << 10
+_UMASK = 0o022
+"""As at a terminal, whatever our own is: packages are built from the modes of a checkout."""
 
 T = TypeVar("T")
 
@@ -117,6 +119,7 @@ async def run(
                 stdin=asyncio.subprocess.PIPE if stdin else asyncio.subprocess.DEVNULL,
                 start_new_session=True,
                 pass_fds=tuple(inherit),
+                umask=_UMASK,
             )
     except OSError as error:
         raise Failed.of(
@@ -157,12 +160,14 @@ async def _attend(program: _Program, limits: Limits) -> str:
         when, why = min(ends, default=(None, ""))
         if when is not None and loop.time() >= when:
             return why
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(program.changed.wait(), None if when is None else when - loop.time())
+        with contextlib.suppress(TimeoutError):  # not wait_for: that of 3.11 may lose a cancellation
+            async with asyncio.timeout_at(when):
+                await program.changed.wait()
     if program.exited.is_set():
         # What it started may hold the pipes: what is in them is read, their end is not waited for.
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(program.silent.wait(), limits.grace)
+            async with asyncio.timeout(limits.grace):
+                await program.silent.wait()
     return ""
 
 

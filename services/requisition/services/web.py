@@ -18,7 +18,8 @@ _HEADERS = {
     "Cache-Control": "no-store",
 }
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+"""Names under which this machine knows itself."""
 _SILENT: web.AppKey[dict[asyncio.BaseProtocol, asyncio.TimerHandle]] = web.AppKey("silent", dict)
 """Connections on which nothing was asked yet, and what will end them."""
 
@@ -125,4 +126,4 @@ def host_of(address: str) -> str:
 
 def is_loopback(address: str) -> bool:
     """Whether "host:port" can be reached from this machine only."""
-    return host_of(address) in _LOOPBACK
+    return host_of(address) in LOOPBACK

@@ -1,10 +1,15 @@
 """watch.yaml: every mistake is told with its line, durations are words, and secrets stand there by reference only."""
 
+import json
+from importlib.resources import files
+
+import jsonschema
 import msgspec
 import pytest
 
+from requisition.schemas import strictyaml
 from requisition.schemas.diagnostic import BadInput, Refused
-from requisition.services.watch import config
+from requisition.services.watch import config, schema
 
 GOOD = """\
 version: "1"
@@ -67,7 +72,8 @@ def test_a_whole_file_is_read_and_durations_are_seconds():
         ("    pause_after: 0", "1:1", "1 to 1000"),
         ("    retry_limit: 3d", "19:18", "within a day"),
         ("    timout: 5m", "20:5", "did you mean 'timeout'"),
-        ("    notify: [{}]", "21:13", "url or url_file"),
+        ("    notify: [{}]", "21:14", "missing required field `url_file`"),
+        ("    notify: [{url_file: 'https://hunter2'}]", "21:13", "the absolute path of the file"),
         ("    name: other", "21:11", "the key is the name"),
     ],
 )
@@ -100,6 +106,15 @@ def test_the_socket_takes_the_same_fields_and_refuses_the_same_mistakes():
         config.watch_of("web", {"url": "/srv/web.git", "interval": 5})
     with pytest.raises(BadInput, match="is no name"):
         config.watch_of("../web", {"url": "/srv/web.git"})
+
+
+def test_the_schema_did_not_drift_and_accepts_what_is_accepted():
+    assert files("requisition.services.watch").joinpath("json/watch.schema.json").read_bytes() == schema.schema()
+    jsonschema.validate(strictyaml.load(GOOD, "watch.yaml")[0], json.loads(schema.schema()))
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(
+            {"version": "1", "watches": {"a": {"url": "/r", "interval": 30}}}, json.loads(schema.schema())
+        )
 
 
 def test_a_file_that_others_may_write_is_refused(tmp_path):

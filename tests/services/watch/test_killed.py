@@ -1,6 +1,8 @@
 """kill -9 of the daemon at every step, and start it again: each commit is applied, once, and is good."""
 
+import contextlib
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -41,24 +43,21 @@ class Killed:
         words = [sys.executable, str(DRIVER), str(self.folder / "state"), str(self.watches), at, when]
         return subprocess.Popen(words, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
-    def ref(self):
-        state = State(str(self.folder / "state/watch/state.db"))
-        try:
-            return next(iter(state.refs("web")), None), state.runs("web")
-        finally:
-            state.close()
+    def state(self):
+        return contextlib.closing(State(str(self.folder / "state/watch/state.db")))
 
     def until_good(self, commit, deadline=60):
-        with self.start() as process:
+        with self.state() as state, self.start() as process:
             try:
                 end = time.monotonic() + deadline
-                while (ref := self.ref()[0]) is None or ref.good != commit:
-                    assert time.monotonic() < end, ref
+                while not (found := state.refs("web")) or found[0].good != commit:
+                    assert time.monotonic() < end, found
                     assert process.poll() is None, process.stdout.read()
                     time.sleep(0.05)
             finally:
                 process.send_signal(signal.SIGTERM)
                 process.wait(60)
+            return state.refs("web")[0], state.runs("web")
 
 
 def killed_once(tmp_path, at, when):
@@ -66,8 +65,7 @@ def killed_once(tmp_path, at, when):
     commit = it.repo.push(writes("one"))
     with it.start(at, when) as process:
         assert process.wait(60) == -signal.SIGKILL, process.stdout.read()
-    it.until_good(commit)
-    ref, history = it.ref()
+    ref, history = it.until_good(commit)
     assert it.repo.site() == "one"
     assert (ref.good, ref.queued, ref.running, ref.failed) == (commit, "", "", "")
     assert [run.status for run in history] == ["good"], "the run that was cut off went on, and nothing else ran"
@@ -81,19 +79,20 @@ def test_a_daemon_killed_at_a_step_goes_on_with_it(tmp_path, at, when):
     killed_once(tmp_path, at, when)
 
 
-@pytest.mark.parametrize("also", ["", "kill -9 $PPID;"], ids=["alone", "with the runtime"])
+@pytest.mark.parametrize(
+    "also", ["", "$PPID", "$plan"], ids=["alone", "with the runtime", "with plan, the runtime goes on"]
+)
 def test_a_daemon_killed_while_something_is_applied_takes_it_back_or_finishes_it(tmp_path, also):
     it = Killed(tmp_path)
-    script = (
-        f"[ -e {tmp_path}/once ] || {{ touch {tmp_path}/once; kill -9 $(cat {tmp_path}/daemon.pid); {also} sleep 20; }}"
-    )
+    once, end = tmp_path / "once", "sleep 2; exit" if also == "$plan" else "sleep 20"
+    script = f"plan=$(ps -o ppid= -p $PPID); [ -e {once} ] || {{ touch {once}; kill -9 $(cat {tmp_path}/daemon.pid) {also}; {end}; }}"
     exec_ = f'plan.shell.exec(["{script}"], shell = True, undo = ["true"])'
     commit = it.repo.push(package(f'plan.file.write("one", "/site")\n{exec_}'))
     with it.start() as process:
         assert process.wait(60) == -signal.SIGKILL, process.stdout.read()
-    it.until_good(commit)
-    ref, history = it.ref()
-    assert (it.repo.site(), ref.good, [run.status for run in history]) == ("one", commit, ["good"])
+    ref, history = it.until_good(commit)
+    assert [run.reason for run in history] == [""]
+    assert (it.repo.site(), ref.good) == ("one", commit)
     states = [run.state for run in runs(str(tmp_path / "state"))]
     assert states[-1] == "executed"
     assert set(states[:-1]) <= {"rolled_back"}
@@ -103,3 +102,22 @@ def test_a_daemon_killed_while_something_is_applied_takes_it_back_or_finishes_it
 @pytest.mark.parametrize(("at", "when"), [moment for moment in MOMENTS if moment not in OFTEN])
 def test_a_daemon_killed_at_any_moment_goes_on_with_it(tmp_path, at, when):
     killed_once(tmp_path, at, when)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(3))
+def test_killed_again_and_again_while_commits_arrive_none_is_repeated_and_the_newest_is_never_lost(tmp_path, seed):
+    it, chance = Killed(tmp_path), random.Random(seed)
+    for number in range(20):
+        commit = it.repo.push(writes(f"{number}"))
+        with it.start() as process:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(chance.uniform(0.2, 4))
+            process.kill()
+    ref, history = it.until_good(commit)
+    assert it.repo.site() == "19"
+    assert (ref.queued, ref.running, ref.failed) == ("", "", "")
+    assert [run.reason for run in history if run.status != "good"] == []
+    assert len({run.hash for run in history}) == len(history), "no commit ran twice"
+    executed = [run.source_root for run in runs(str(tmp_path / "state")) if run.state == "executed"]
+    assert len(set(executed)) == len(executed), "no run was applied twice"

@@ -8,8 +8,9 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
+from requisition.services.exposition import CONTENT_TYPE, Family, exposition
 from requisition.services.watch.config import Watch
-from requisition.services.watch.metrics import CONTENT_TYPE, Family, exposition, families, routes
+from requisition.services.watch.metrics import families, routes
 from requisition.services.watch.policy import Ref
 from requisition.services.watch.records import Counters, Kept, Listed, Remote
 from requisition.services.web import application, listen

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from itertools import count
 
 import aiohttp
 import pytest
@@ -20,13 +21,26 @@ def run(**fields):
     return Run(**given | fields)
 
 
+@pytest.fixture
+def to(tmp_path):
+    """A target at an address, by its file."""
+    numbers = count()
+
+    def target(url, on=("success",)):
+        file = tmp_path / f"address{next(numbers)}"
+        file.write_text(url)
+        return Notify(url_file=str(file), on=on)
+
+    return target
+
+
 def watch(*targets):
     return Watch(name="web", url="/srv/web.git", notify=targets)
 
 
-def test_the_end_of_a_run_is_told_once_as_json():
+def test_the_end_of_a_run_is_told_once_as_json(to):
     with Ear() as ear:
-        asyncio.run(tell(watch(Notify(url=ear.url, on=("success",))), run(), ""))
+        asyncio.run(tell(watch(to(ear.url)), run(), ""))
         ((path, kind, said),) = ear.heard
     assert (path, kind) == ("/hook/very-secret-token", "application/json")
     assert said == message(run(), "")
@@ -46,9 +60,9 @@ EVENTS = [
 
 
 @pytest.mark.parametrize(("on", "ended", "paused", "told"), EVENTS)
-def test_each_hears_what_it_asked_for(on, ended, paused, told):
+def test_each_hears_what_it_asked_for(to, on, ended, paused, told):
     with Ear() as ear:
-        asyncio.run(tell(watch(Notify(url=ear.url, on=on)), ended, paused))
+        asyncio.run(tell(watch(to(ear.url, on)), ended, paused))
         assert len(ear.heard) == told
 
 
@@ -76,33 +90,33 @@ def failure(*targets):
 
 
 @pytest.mark.parametrize("status", [301, 302, 400, 404, 500])
-def test_any_answer_but_yes_is_a_failure_and_a_redirect_is_not_followed(status):
+def test_any_answer_but_yes_is_a_failure_and_a_redirect_is_not_followed(to, status):
     with Ear(status) as ear:
-        told = failure(Notify(url=ear.url, on=("success",)))
+        told = failure(to(ear.url))
         assert f"127.0.0.1 answers {status}" in told
         assert "secret" not in told
         assert len(ear.heard) == 1
 
 
-def test_one_that_fails_does_not_keep_the_others_from_being_told():
+def test_one_that_fails_does_not_keep_the_others_from_being_told(to):
     with Ear(500) as bad, Ear() as good:
-        failure(Notify(url=bad.url, on=("success",)), Notify(url=good.url, on=("success",)))
+        failure(to(bad.url), to(good.url))
         assert len(good.heard) == 1
 
 
-def test_one_that_accepts_and_is_silent_is_left(monkeypatch):
+def test_one_that_accepts_and_is_silent_is_left(to, monkeypatch):
     monkeypatch.setattr(notify, "_PATIENCE", aiohttp.ClientTimeout(total=0.1))
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/secret"
-        told = failure(Notify(url=url, on=("success",)))
+        told = failure(to(url))
     assert "127.0.0.1 does not answer within 0.1 s" in told
     assert "secret" not in told
 
 
-def test_nobody_there_is_a_failure_without_the_address_s_path():
+def test_nobody_there_is_a_failure_without_the_address_s_path(to):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         url = f"http://127.0.0.1:{taken.getsockname()[1]}/secret"
-    told = failure(Notify(url=url, on=("success",)))
+    told = failure(to(url))
     assert "127.0.0.1: ClientConnectorError" in told
     assert "secret" not in told
 
@@ -131,8 +145,8 @@ def test_a_file_that_is_not_there_is_a_failure(tmp_path):
     assert "FileNotFoundError" in failure(Notify(url_file=str(tmp_path / "absent"), on=("success",)))
 
 
-def test_a_machine_is_found_by_its_name_and_one_that_has_none_is_a_failure():
+def test_a_machine_is_found_by_its_name_and_one_that_has_none_is_a_failure(to):
     with Ear() as ear:
-        asyncio.run(tell(watch(Notify(url=ear.url.replace("127.0.0.1", "localhost"), on=("success",))), run(), ""))
+        asyncio.run(tell(watch(to(ear.url.replace("127.0.0.1", "localhost"))), run(), ""))
         assert len(ear.heard) == 1
-    assert "nowhere.invalid: " in failure(Notify(url="http://nowhere.invalid/secret", on=("success",)))
+    assert "nowhere.invalid: " in failure(to("http://nowhere.invalid/secret"))

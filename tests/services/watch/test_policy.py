@@ -40,7 +40,7 @@ def course(events, keep):
         elif kind == "end" and ref.running:
             ref = policy.ended(ref, keep, what, "why", now, RANDOM)
         elif kind == "ask":
-            ref = policy.requested(ref, now)
+            ref = policy.requested(ref, now, forced=True)
         yield kind, what, ref
 
 

@@ -118,6 +118,27 @@ def test_old_runs_go_by_count_and_age_but_never_those_that_stand(state):
     assert state.steps("r0") == []
 
 
+def test_resume_does_not_accept_what_was_refused_and_a_person_who_asks_does(state):
+    run_once(state, A, "refused")
+    state.pause("web", "", 20)
+    state.resume("web", 21)
+    assert state.refs("web")[0].queued == A
+    assert not state.refs("web")[0].forced
+    state.request("web", MAIN, 22)
+    assert state.begin("web", "r2", 23).forced
+
+
+def test_a_deleted_branch_is_forgotten_with_its_last_run_and_the_newest_runs_of_a_watch_stand(state):
+    for number, name in enumerate(("a", "b", "c", "d")):
+        state.observe("web", {f"refs/heads/{name}": A}, number)
+        state.begin("web", name, number)
+        state.finish(name, "good", "", number, RANDOM)
+    state.observe("web", {MAIN: A}, 10)
+    assert set(state.good_runs("web")) == {"c", "d"}
+    assert set(state.drop_runs(100, 1000)) == {"c", "d"}
+    assert {row.ref for row in state.refs("web")} == {"refs/heads/c", "refs/heads/d", MAIN}
+
+
 def test_steps_tell_which_was_cut_off(state):
     state.observe("web", {MAIN: A}, 1)
     state.begin("web", "r1", 1)

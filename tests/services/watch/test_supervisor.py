@@ -2,12 +2,17 @@
 and nothing that fails or hangs is in anybody's way."""
 
 import os
+import random
 import socket
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from requisition.schemas.diagnostic import BadInput, Conflicted
+from requisition.services.clock import Clock
+from requisition.services.watch.config import Config
+from requisition.services.watch.supervisor import Settings, Supervisor
 from support.stories import story
 from support.watched import Gate, Watched, daemon, package, writes
 
@@ -148,27 +153,50 @@ async def test_a_bad_branch_never_drops_what_others_bring_and_refs_match_exactly
 
 
 @story
-async def test_what_hangs_or_is_silent_is_in_nobodys_way_and_ends_at_its_time_out_with_all_its_processes(
-    tmp_path, silent
-):
+async def test_what_hangs_or_is_silent_is_in_nobodys_way(tmp_path, silent):
     repo, other = Watched(tmp_path), Watched(tmp_path, "other")
-    child = tmp_path / "child"
-    hangs = f"""plan.shell.exec(["trap '' TERM; echo $$ > {child}; sleep 1000"], shell = True, undo = ["true"])"""
-    repo.push(package(hangs))
+    hanging = repo.push(package('plan.shell.exec(["sleep", "1000"], undo = ["true"])'))
     gone = other.watch(name="gone", url=silent)
-    async with daemon(tmp_path, repo.watch(timeout=6, retries=0), other.watch(), gone, jobs=2, poll_timeout=1) as it:
-        await it.until(child.exists)
+    async with daemon(tmp_path, repo.watch(), other.watch(), gone, jobs=2, poll_timeout=1) as it:
+        await it.until(lambda: (runs := it.state.runs("web")) and runs[0].step == "apply")
         commit = other.push(writes("meanwhile"))
         await it.good("other", commit)
-        assert it.ref("web").status == "running"
-        await it.until(lambda: it.ref("web").status == "failed")
-        assert "took longer than" in it.ref("web").reason
-        assert not Path(f"/proc/{child.read_text().strip()}").exists()
+        assert it.ref("web").running == hanging
         await it.until(lambda: it.supervisor.counters.polls_failed)
         listed = {one.kept.watch.name: one.remote for one in await it.supervisor.list()}
         assert listed["gone"].failures
         assert "took longer than" in listed["gone"].reason
-        assert listed["web"].failures == 0
+        assert listed["other"].failures == 0
+
+
+@story
+async def test_a_pipeline_ends_at_its_time_out_with_all_its_processes(tmp_path):
+    repo, child = Watched(tmp_path), tmp_path / "child"
+    hangs = f"""plan.shell.exec(["trap '' TERM; echo $$ > {child}; sleep 1000"], shell = True, undo = ["true"])"""
+    repo.push(package(hangs))
+    async with daemon(tmp_path, repo.watch(timeout=4, retries=100)) as it:
+        await it.until(child.exists)
+        run = it.state.runs("web")[0]
+        await it.until(lambda: it.state.run(run.id).status == "failed")
+        assert "took longer than" in it.state.run(run.id).reason
+        assert not Path(f"/proc/{child.read_text().strip()}").exists() or it.state.runs("web")[0].id != run.id
+
+
+@story
+async def test_nothing_is_begun_while_programs_of_a_killed_daemon_still_work_on_the_watch(tmp_path):
+    repo, gate = Watched(tmp_path), Gate(tmp_path / "gate")
+    commit = repo.push(writes("one"))
+    (tmp_path / "state/watch/locks").mkdir(parents=True)
+    orphan = ["flock", "--no-fork", str(tmp_path / "state/watch/locks/web"), "sh", "-c", "echo held; read line"]
+    with subprocess.Popen(orphan, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"held\n"
+        async with daemon(tmp_path, repo.watch(), plan=gate.plan) as it:
+            await it.until(lambda: any("still work on it" in line for line in it.said))
+            polls = it.supervisor.counters.polls
+            await it.until(lambda: it.supervisor.counters.polls > polls + 1)
+            assert gate.reached("check") == 0
+            process.stdin.close()
+            await it.good("web", commit)
 
 
 @story
@@ -302,3 +330,14 @@ async def test_a_restart_neither_loses_nor_repeats_a_commit(tmp_path):
         assert [run.hash for run in it.state.runs("web")] == [second, first], "the run that was cut off went on"
         begun = [step.status for step in it.state.steps(it.state.runs("web")[0].id)]
         assert begun == ["done", "cut off", *["done"] * 5]
+
+
+@story
+async def test_two_services_never_work_with_one_state(tmp_path):
+    async with daemon(tmp_path) as it:
+        settings = Settings(
+            config=Config(version="1"), state_dir=str(tmp_path / "state"), folder=str(tmp_path / "state/watch")
+        )
+        other = Supervisor(it.state, settings, Clock(), random.Random(), print)
+        with pytest.raises(Conflicted, match="another service"):
+            await other.run()

@@ -14,11 +14,11 @@ import yaml
 from msgspec import Struct
 
 from requisition.compiler.declared_forms import Action, Predicate
-from requisition.compiler.findings import Path, Problem, placed
 from requisition.compiler.manifest import MANIFEST, parse_manifest
 from requisition.compiler.variables import BadText, expand, names_in
 from requisition.schemas import strictyaml
 from requisition.schemas.diagnostic import BadInput, Conflicted, Diagnostic
+from requisition.schemas.findings import Path, Problem, placed
 
 HOOKS = ".grex/hooks"
 _KEYS = ("schema_version", "name", "type", "version", "depends_on", "children", "actions", "teardown")

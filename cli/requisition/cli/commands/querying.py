@@ -46,5 +46,5 @@ def query(output: Output, /, expr: str, file: str, *, form: str) -> None:
     elif found.members:
         groups = (visible_lines([view.ids[number] for number in group]) for group in found.told)
         output.result("\n\n".join(groups))
-    else:
-        output.say(output.style("no nodes", "dim"))
+    elif not output.quiet:
+        click.echo("no nodes", err=True)  # so that the output itself is empty, for scripts

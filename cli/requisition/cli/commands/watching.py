@@ -1,7 +1,6 @@
 """`plan watch`: the daemon that keeps this machine at the newest commits that may be trusted, and its clients."""
 
 import os
-import signal
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -56,6 +55,7 @@ def _place(socket: str | None, config: "Config | None" = None) -> str:
 def run(output: Output, /, config: str | None, socket: str | None) -> None:
     """Watch until stopped, in the foreground."""
     import asyncio
+    from functools import partial
 
     from requisition.services.voice import Voice
     from requisition.services.watch.daemon import serve
@@ -65,17 +65,11 @@ def run(output: Output, /, config: str | None, socket: str | None) -> None:
     found = _configured(config)
     folder = os.path.join(output.state_dir, "watch")
     settings = Settings(config=found, state_dir=output.state_dir, folder=folder)
-
-    async def work() -> None:
-        stop, loop = asyncio.Event(), asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, stop.set)
-        await serve(state, settings, socket=_place(socket, found), say=say, stop=stop)
-
     state = State(os.path.join(folder, "state.db"))
     try:
         with Voice(lambda line: _log(output, line)) as say:
-            asyncio.run(work())
+            place, reread = _place(socket, found), partial(_configured, config)
+            asyncio.run(serve(state, settings, socket=place, say=say, reread=reread))
     finally:
         state.close()
 
@@ -99,28 +93,16 @@ def install(output: Output, /, config: str | None, to: str | None, *, user: bool
     When every watch names a target root, the rest of the machine is read-only to the daemon. Install it again after
     watch.yaml has got another root.
     """
-    from requisition.runtime.places import config_dir
+    from requisition.cli import units
     from requisition.services.watch import unit
     from requisition.services.watch.config import default_path
 
-    user = user or os.geteuid() != 0
     path = os.path.abspath(config or default_path())
     found = _configured(config)
-    command = [sys.executable, "-P", "-m", "requisition.cli.main", "watch", "run", "--state", output.state_dir]
-    command += ["--config", path] if config or os.path.exists(path) else []
-    roots = unit.roots_of(found.watches.values()) if found.watches else None
-    writable = (output.state_dir, *([os.path.dirname(os.path.abspath(found.socket))] if found.socket else []))
-    for folder in writable:
-        os.makedirs(folder, mode=0o700, exist_ok=True)
-    text = unit.text(unit.Service(command=tuple(command), writable=writable, roots=roots, user=user))
-    folder = to or (os.path.join(os.path.dirname(config_dir()), "systemd/user") if user else "/etc/systemd/system")
-    place = os.path.join(os.path.abspath(folder), unit.NAME)
-    written = unit.save(place, text)
-    systemctl = "systemctl --user" if user else "systemctl"
-    if output.as_json:
-        output.json({"path": place, "written": written, "confined": roots is not None and not user})
-    output.say(f"{output.style('✓', 'good')} {place} {'is written' if written else 'is as it must be'}")
-    output.say(f"Next: {systemctl} daemon-reload && {systemctl} enable --now {unit.NAME}")
+    command = units.command(output, "watch", "run", *(["--config", path] if config or os.path.exists(path) else []))
+    own = (output.state_dir, *([os.path.dirname(os.path.abspath(found.socket))] if found.socket else []))
+    user = user or os.geteuid() != 0
+    units.install(output, unit.service(command, own, found.watches.values(), user=user), to)
 
 
 @watch.command()
@@ -151,7 +133,7 @@ def _absent(config: "Config") -> Iterator[Diagnostic]:
         except Failure as error:
             yield from error.diagnostics
     for name, one in config.watches.items():
-        places = [one.signers, one.policy, *(place.removeprefix("file:") for place in one.secrets.values())]
+        places = [one.signers, one.policy, one.key, *(place.removeprefix("file:") for place in one.secrets.values())]
         for path in (*places, *(notify.url_file for notify in one.notify)):
             if path and not os.access(path, os.R_OK):
                 yield Diagnostic(what=f"{name}: {path} cannot be read", next="write it, or correct its name")
@@ -201,7 +183,8 @@ def _whole(place: str) -> str:
     "--signers", type=click.Path(dir_okay=False), help="Whose signatures count (ssh-keygen: ALLOWED SIGNERS)."
 )
 @click.option("--order", default="", metavar="FILE", help="The signed order in the repository, for --trust order.")
-@click.option("--policy", type=click.Path(dir_okay=False), help="Trust policy for --trust order.")
+@click.option("--policy", type=click.Path(dir_okay=False), help="Trust policy for --trust order, or with --key.")
+@click.option("--key", type=click.Path(dir_okay=False), help="Key that signs what is built, without passphrase.")
 @click.option("--feature", "features", multiple=True, metavar="±NAME", help="Switch a feature on or off (repeatable).")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="A package setting (repeatable).")
 @click.option("--env", "environment", multiple=True, metavar="NAME=VALUE", help="A variable (repeatable); no secret.")
@@ -217,7 +200,7 @@ def _whole(place: str) -> str:
 def add(output: Output, /, name: str, url: str, socket: str | None, **options: Any) -> None:
     """Watch one more repository. It is kept until it is removed, also when the daemon is started anew."""
     fields = {key: value for key, value in options.items() if value}
-    for key in ("root", "signers", "policy", "notify_file"):
+    for key in ("root", "signers", "policy", "key", "notify_file"):
         if key in fields:
             fields[key] = os.path.abspath(fields[key])
     for key in ("settings", "environment", "secrets"):
@@ -344,6 +327,15 @@ def remove(output: Output, /, name: str, socket: str | None) -> None:
     """Forget a watch. What it installed stays: plan rollback takes it back."""
     _ask(socket, "remove", type(None), name=name)
     _done(output, {"removed": name}, f"{name} is watched no more")
+
+
+@watch.command()
+@_socket_option
+@click.pass_obj
+def reload(output: Output, /, socket: str | None) -> None:
+    """Have the daemon read its watch.yaml anew. A mistake in it leaves everything as it was."""
+    changed = _ask(socket, "reload", list[str])
+    _done(output, {"changed": changed}, f"read anew: {', '.join(changed) or 'nothing changed'}")
 
 
 @watch.command()

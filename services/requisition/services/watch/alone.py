@@ -7,9 +7,10 @@ one, which were told to end with it (`processes.py`), and ends those that do not
 import asyncio
 import fcntl
 import os
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 
+from requisition.schemas.diagnostic import Conflicted
 from requisition.services.processes import kill_below
 
 _PAUSE = 0.1
@@ -23,7 +24,7 @@ async def alone(path: str, patience: float, say: Callable[[str], None]) -> Async
     try:
         loop = asyncio.get_running_loop()
         begun, told = loop.time(), False
-        while not _taken(fd):
+        while not taken(fd):
             if not told:
                 say("programs of an earlier service still work on it: waiting for them")
                 told = True
@@ -32,6 +33,18 @@ async def alone(path: str, patience: float, say: Callable[[str], None]) -> Async
                     kill_below(pid)
             await asyncio.sleep(_PAUSE)
         yield fd
+    finally:
+        os.close(fd)
+
+
+@contextmanager
+def only_one(folder: str) -> Iterator[None]:
+    """Hold the folder for a block: whoever else holds something in it is a program of a service that was killed."""
+    fd = os.open(f"{folder}/lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        if not taken(fd):
+            raise Conflicted.of("another service watches with this state already", where=folder, next="stop it first")
+        yield
     finally:
         os.close(fd)
 
@@ -55,7 +68,8 @@ def _has_open(pid: str, path: str) -> bool:
     return False
 
 
-def _taken(fd: int) -> bool:
+def taken(fd: int) -> bool:
+    """Whether the lock could be had now."""
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -72,7 +72,7 @@ async def _sent(notify: Notify, body: bytes) -> str:
     """Send it; why it did not arrive, "" when it did. The address is told without its path, which may be a secret."""
     host = "an address that cannot be read"
     try:
-        url = notify.url or await asyncio.to_thread(_read, notify.url_file)
+        url = await asyncio.to_thread(_read, notify.url_file)
         host = _host(url)
         async with (
             aiohttp.ClientSession(connector=aiohttp.TCPConnector(resolver=_Names()), timeout=_PATIENCE) as session,

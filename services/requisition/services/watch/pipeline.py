@@ -14,6 +14,8 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from requisition.runtime.layout import root_directory
+from requisition.runtime.lock import is_held
 from requisition.runtime.past import receipt_path
 from requisition.runtime.past import runs as past_runs
 from requisition.runtime.runinfo import RunInfo
@@ -30,6 +32,7 @@ from requisition.services.watch.steps import Place
 
 GRACE = 60.0
 """Seconds that a program has to take back what it began, before it is killed."""
+_PAUSE = 0.1
 _MAX_LINE = 1 << 20
 _SHOWN = 500
 
@@ -124,7 +127,7 @@ class Pipeline:
                 raise Rewritten.of(
                     f"{refs.short(run.ref)} was rewritten: {run.hash[:12]} does not follow {run.good[:12]}",
                     why="that is its last good commit, and this watch refuses to leave it",
-                    next=f"if that is meant: plan watch run-now {watch.name}",
+                    next=f"if that is meant: plan watch now {watch.name} {refs.short(run.ref)}",
                 )
         try:
             await clone.check_out(run.hash, self._place.tree, self._left())
@@ -144,8 +147,7 @@ class Pipeline:
             raise Failed.of(f"{step}: {_last_words(ended)}")
 
     async def _apply(self) -> None:
-        past = await asyncio.to_thread(past_runs, self._place.state_dir)
-        before = earlier(past, self._source, f"{self._place.folder}/trees")
+        before = await self._before()
         for cut_off in before.take_back:
             self._log.line(f"an earlier run was cut off: taking {cut_off} back")
             await self._plan(steps.rolling_back(self._watch, cut_off, self._place), "rollback")
@@ -157,6 +159,20 @@ class Pipeline:
             await self._plan(steps.resuming(self._watch, before.finish, self._place), "apply")
         else:
             await self._plan(steps.command("apply", self._watch, self._run, self._place), "apply")
+
+    async def _before(self) -> Earlier:
+        """What earlier runs mean. Runtimes that lost their `plan apply` and still work are waited for: they end by
+        themselves, or `plan` says that they did not."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + GRACE
+        while True:
+            past = await asyncio.to_thread(past_runs, self._place.state_dir)
+            found = earlier(past, self._source, f"{self._place.folder}/trees")
+            roots = {run.target_root for run in past if run.run_id in (*found.take_back, found.finish)}
+            held = any(is_held(f"{root_directory(self._place.state_dir, root)}/lock") for root in roots)
+            if not held or loop.time() > until:
+                return found
+            await asyncio.sleep(_PAUSE)
 
     async def _plan(self, words: Sequence[str], what: str) -> None:
         """A `plan` command that says JSON. Raises Failed with what it says itself."""

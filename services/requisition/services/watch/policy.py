@@ -1,6 +1,6 @@
 """What a change of a ref means, what runs next, what becomes of a failure. Pure: rows in, rows out."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from random import Random
 from typing import Literal
 
@@ -67,11 +67,30 @@ def observed(ref: Ref, commit: str, now: float) -> Ref:
     return msgspec.structs.replace(ref, queued=commit, attempts=0, next_at=now, reason="")
 
 
-def requested(ref: Ref, now: float) -> Ref:
-    """The row after a person asked for a run: what the remote has, now, whatever happened to it before."""
+def changes(watch: str, rows: Iterable[Ref], found: Mapping[str, str], now: float) -> list[tuple[Ref, Ref]]:
+    """The rows of a watch that become others by what its remote has, before and after."""
+    known = {row.ref: row for row in rows}
+    pairs = [(row, observed(row, found.get(row.ref, ""), now)) for row in known.values()]
+    new = [Ref(watch=watch, ref=ref) for ref in sorted(found.keys() - known.keys())]
+    pairs += [(row, observed(row, found[row.ref], now)) for row in new]
+    return [(before, after) for before, after in pairs if before != after]
+
+
+def news(before: Ref, after: Ref) -> str:
+    """What happened to a ref, in words."""
+    if after.gone:
+        return "was deleted"
+    if not before.seen or before.gone:
+        return f"was created at {after.seen[:12]}"
+    return f"moved from {before.seen[:12]} to {after.seen[:12]}"
+
+
+def requested(ref: Ref, now: float, *, forced: bool) -> Ref:
+    """The row after a person asked for a run: what the remote has, now, whatever happened to it before; `forced`: even
+    if it was rewritten."""
     if ref.gone or not ref.seen:
         return ref
-    return msgspec.structs.replace(ref, queued=ref.seen, attempts=0, next_at=now, forced=True)
+    return msgspec.structs.replace(ref, queued=ref.seen, attempts=0, next_at=now, forced=forced)
 
 
 def started(ref: Ref) -> Ref:

@@ -54,6 +54,10 @@ class Polling:
         self._asked: dict[str, _Asked] = {}
         self._turns = Turns(config.polls, _PATIENCE)
 
+    def adopt(self, config: Config) -> None:
+        """Ask from now on as often, and as patiently, as this says."""
+        self._config = config
+
     def watch(self, watch: Watch) -> None:
         """Ask the remote of a watch, too: now, and from now on."""
         asked = self._asked.get(watch.url)
@@ -142,4 +146,5 @@ class Polling:
 async def sleep(wake: asyncio.Event, seconds: float | None) -> None:
     """Until woken, or so many seconds (None: until woken)."""
     with suppress(TimeoutError):
-        await asyncio.wait_for(wake.wait(), seconds)
+        async with asyncio.timeout(seconds):  # not wait_for: that of 3.11 may lose a cancellation
+            await wake.wait()

@@ -89,7 +89,7 @@ class Clone:
         """The files of a commit in a folder, which is made anew. Raises Failed."""
         await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
         await self._git("worktree", "prune", "--expire=now", timeout=timeout)
-        await self._git("worktree", "add", "--quiet", "--force", "--detach", folder, commit, timeout=timeout)
+        await self._git("worktree", "add", "--quiet", "--force", "--force", "--detach", folder, commit, timeout=timeout)
 
     async def _git(self, *words: str, timeout: float, ok: Sequence[int] = (0,)) -> Ended:
         ended = await processes.run(

@@ -2,6 +2,7 @@
 none takes a command to run: a watch names a repository, and how it is to be trusted.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
@@ -10,7 +11,7 @@ from msgspec import Struct
 
 from requisition.schemas.diagnostic import BadInput
 from requisition.services.control import Verb
-from requisition.services.watch.config import watch_of
+from requisition.services.watch.config import Config, watch_of
 from requisition.services.watch.records import Listed, Shown
 from requisition.services.watch.supervisor import Supervisor
 
@@ -60,8 +61,10 @@ Asked = TypeVar("Asked", bound=Struct)
 class Requests:
     """The verbs, upon a supervisor. Those that change something are done, durably, when they answer."""
 
-    def __init__(self, supervisor: Supervisor) -> None:
+    def __init__(self, supervisor: Supervisor, reread: Callable[[], Config]) -> None:
+        """`reread`: watch.yaml as it is now."""
         self._supervisor = supervisor
+        self._reread = reread
 
     async def add(self, asked: Add) -> None:
         """Watch one more."""
@@ -91,6 +94,11 @@ class Requests:
         """End what runs of it, and forget it."""
         await self._supervisor.remove(asked.name)
 
+    async def reload(self, _: Nothing) -> list[str]:
+        """Take over what watch.yaml says now; the watches that are new, others or gone by it. Raises BadInput, and
+        then all stays as it was."""
+        return await self._supervisor.declare(await asyncio.to_thread(self._reread))
+
     async def stop(self, _: Nothing) -> None:
         """End the daemon; what it cuts off goes on at its next start."""
         self._supervisor.stop()
@@ -112,9 +120,8 @@ class Requests:
         return runs[0].id
 
 
-def verbs(supervisor: Supervisor) -> Mapping[str, Verb]:
+def verbs(requests: Requests) -> Mapping[str, Verb]:
     """The table of the socket."""
-    requests = Requests(supervisor)
     return {
         "add": _checked(Add, requests.add),
         "list": _checked(Nothing, requests.list),
@@ -125,6 +132,7 @@ def verbs(supervisor: Supervisor) -> Mapping[str, Verb]:
         "wake": _checked(Nothing, requests.wake),
         "logs": _checked(Logs, requests.logs),
         "remove": _checked(Named, requests.remove),
+        "reload": _checked(Nothing, requests.reload),
         "stop": _checked(Nothing, requests.stop),
     }
 

@@ -5,7 +5,7 @@ daemon that is killed at any point finds out where it was.
 """
 
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from random import Random
 from typing import Literal
 
@@ -41,8 +41,11 @@ _MIGRATIONS = (
       text TEXT NOT NULL) STRICT;
     CREATE INDEX notes_of_watch ON notes (watch, id);
     CREATE VIEW standing AS SELECT id, watch FROM
-      (SELECT id, watch, row_number() OVER (PARTITION BY watch, ref ORDER BY started DESC) AS n FROM runs
-       WHERE status = 'good' AND watch IN (SELECT name FROM watches)) WHERE n <= 2;
+      (SELECT runs.id AS id, runs.watch AS watch, coalesce(gone, 1) AS gone,
+         row_number() OVER (PARTITION BY runs.watch, runs.ref ORDER BY started DESC) AS of_ref,
+         row_number() OVER (PARTITION BY runs.watch ORDER BY started DESC) AS of_watch
+       FROM runs JOIN watches ON name = runs.watch LEFT JOIN refs ON refs.watch = runs.watch AND refs.ref = runs.ref
+       WHERE status = 'good') WHERE of_watch <= 2 OR (of_ref <= 2 AND NOT gone);
     """,
 )
 _NOTES_KEPT = 200
@@ -98,7 +101,7 @@ class State(Database):
             db.execute("UPDATE watches SET paused = '', failures = 0 WHERE name = ?", (name,))
             for ref in refs_of(db, name):
                 if kept.paused and ref.failed and not ref.running and ref.failed == ref.seen:
-                    put(db, "refs", policy.requested(ref, now))
+                    put(db, "refs", policy.requested(ref, now, forced=False))
             _note(db, now, name, "", "resumed")
 
     def watches(self) -> list[Kept]:
@@ -118,20 +121,20 @@ class State(Database):
         with self.reading() as db:
             return refs_of(db, name)
 
-    def observe(self, name: str, found: dict[str, str], now: float) -> list[str]:
+    def observe(self, name: str, found: Mapping[str, str], now: float) -> list[str]:
         """What a remote was found to have of the refs that a watch wants; what is new, in words. Writes nothing when
         nothing is."""
         with self.reading() as db:
-            if not _changes(refs_of(db, name), name, found, now):
+            if not policy.changes(name, refs_of(db, name), found, now):
                 return []
         with self.transaction() as db:
             if _find(db, name) is None:
                 return []  # removed meanwhile
             told = []
-            for before, after in _changes(refs_of(db, name), name, found, now):
+            for before, after in policy.changes(name, refs_of(db, name), found, now):
                 put(db, "refs", after)
-                told.append(f"{after.ref} {_news(before, after)}")
-                _note(db, now, name, after.ref, _news(before, after))
+                told.append(f"{after.ref} {policy.news(before, after)}")
+                _note(db, now, name, after.ref, policy.news(before, after))
             return told
 
     def request(self, name: str, ref: str, now: float) -> list[str]:
@@ -143,7 +146,7 @@ class State(Database):
             rows = [row for row in refs_of(db, name) if ref in ("", row.ref)]
             if ref and not rows:
                 raise BadInput.of(f"{name} has seen no {ref}", next=f"plan watch show {name} tells what it has seen")
-            asked = [after for row in rows if (after := policy.requested(row, now)).queued]
+            asked = [after for row in rows if (after := policy.requested(row, now, forced=True)).queued]
             for after in asked:
                 put(db, "refs", after)
                 _note(db, now, name, after.ref, "a run was asked for")
@@ -262,19 +265,23 @@ class State(Database):
             return kept, rows, runs, self.steps(runs[0].id) if runs else [], self.notes(name)
 
     def good_runs(self, name: str) -> list[str]:
-        """The last two good runs of each ref of a watch: what is on the machine, and what a rollback would bring back;
-        links there may lead into their checkouts."""
+        """The last two good runs of a watch, and of each ref that is still there: what is on the machine, and what a
+        rollback would bring back; links there may lead into their checkouts."""
         with self.reading() as db:
             return [row["id"] for row in db.execute("SELECT id FROM standing WHERE watch = ?", (name,))]
 
     def drop_runs(self, keep: int, before: float) -> list[str]:
-        """Forget runs that ended before a moment, and all but the newest few, never those that stand; the ids of those
-        that are left."""
+        """Forget runs that ended before a moment, and all but the newest few, never those that stand; also deleted refs
+        that no run is left of. The ids of the runs that are left."""
         with self.transaction() as db:
             db.execute(
                 "DELETE FROM runs WHERE status != 'running' AND (ended < ? OR id NOT IN"
                 " (SELECT id FROM runs ORDER BY started DESC LIMIT ?)) AND id NOT IN (SELECT id FROM standing)",
                 (before, keep),
+            )
+            db.execute(
+                "DELETE FROM refs WHERE gone AND running = ''"
+                " AND NOT EXISTS (SELECT 1 FROM runs WHERE runs.watch = refs.watch AND runs.ref = refs.ref)"
             )
             return [row["id"] for row in db.execute("SELECT id FROM runs")]
 
@@ -324,21 +331,3 @@ def _note(db: sqlite3.Connection, at: float, watch: str, ref: str, text: str) ->
         " LIMIT 1 OFFSET ?)",
         (watch, watch, _NOTES_KEPT),
     )
-
-
-def _changes(rows: Iterable[Ref], watch: str, found: Mapping[str, str], now: float) -> list[tuple[Ref, Ref]]:
-    """Rows that what a remote has makes others, before and after."""
-    known = {row.ref: row for row in rows}
-    pairs = [(row, policy.observed(row, found.get(row.ref, ""), now)) for row in known.values()]
-    new = [Ref(watch=watch, ref=ref) for ref in sorted(found.keys() - known.keys())]
-    pairs += [(row, policy.observed(row, found[row.ref], now)) for row in new]
-    return [(before, after) for before, after in pairs if before != after]
-
-
-def _news(before: Ref, after: Ref) -> str:
-    """What happened to a ref, in words."""
-    if after.gone:
-        return "was deleted"
-    if not before.seen or before.gone:
-        return f"was created at {after.seen[:12]}"
-    return f"moved from {before.seen[:12]} to {after.seen[:12]}"

@@ -21,7 +21,7 @@ from msgspec import Struct
 from requisition.schemas.diagnostic import BadInput, Conflicted, Diagnostic
 from requisition.services.clock import Clock
 from requisition.services.watch import refs
-from requisition.services.watch.alone import alone
+from requisition.services.watch.alone import alone, only_one
 from requisition.services.watch.config import Config, Watch, faults
 from requisition.services.watch.pipeline import GRACE, Ledger, Pipeline
 from requisition.services.watch.policy import Ending, Ref
@@ -29,11 +29,11 @@ from requisition.services.watch.polling import Polling, sleep
 from requisition.services.watch.records import Counters, Kept, Listed, Run, Shown
 from requisition.services.watch.runlogs import RunLog, RunLogs
 from requisition.services.watch.state import State
-from requisition.services.watch.steps import Place
+from requisition.services.watch.steps import Place, sweep
 from requisition.services.watch.turns import Turns
 from requisition.stdlib.action import ActionError
 
-_PATIENCE = 30.0
+_PATIENCE = 15.0
 _TROUBLE = 60.0
 _TIDY = 3600.0
 _TELLING = 60.0
@@ -85,7 +85,9 @@ class Supervisor:
         self._random = random
         self._say = say
         self._tell = tell
+        self._shown = State(state.path)  # a connection of its own: who only looks never waits for a disk that writes
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="state")
+        self._looking = ThreadPoolExecutor(1, thread_name_prefix="look")
         self._logs = RunLogs(f"{settings.folder}/runs")
         self._served: dict[str, _Served] = {}
         self._telling: set[asyncio.Task[None]] = set()
@@ -94,13 +96,18 @@ class Supervisor:
         self._polling = Polling(settings.config, clock, random, self.counters, say, self._observe)
 
     async def run(self) -> None:
-        """Work until `stop`; what was cut off before goes on."""
+        """Work until `stop`; what was cut off before goes on. Raises Conflicted when another works here already."""
+        with only_one(self._settings.folder):
+            await self._run()
+
+    async def _run(self) -> None:
         for name in ("locks", "watches"):
             os.makedirs(f"{self._settings.folder}/{name}", mode=0o700, exist_ok=True)
         declared = list(self._settings.config.watches.values())
         await self._do(self._state.declare, declared, self._clock.now())
         for kept in await self._do(self._state.watches):
-            self._begin(kept.watch)
+            if kept.watch.name not in self._served:  # it was added meanwhile
+                self._begin(kept.watch)
         self.started.set()
         tidying = asyncio.create_task(self._tidy_now_and_then())
         try:
@@ -111,6 +118,8 @@ class Supervisor:
             await _end([*self._telling, tidying])
             self._served.clear()
             self._thread.shutdown(wait=True)
+            self._looking.shutdown(wait=True)
+            self._shown.close()
 
     def stop(self) -> None:
         """End soon: `run` returns when all that was started has ended. What is cut off goes on at the next start."""
@@ -127,13 +136,33 @@ class Supervisor:
         """End what runs of it, and forget it. Raises BadInput, and Conflicted when watch.yaml has it."""
         kept = await self._do(self._state.watch, name)
         if kept.origin == "file":
-            raise Conflicted.of(f"{name} stands in watch.yaml", next="remove it there, and restart the service")
-        served = self._served.pop(name, None)
-        self._polling.unwatch(kept.watch)
-        if served is not None:
-            await _end([served.task])
+            raise Conflicted.of(f"{name} stands in watch.yaml", next="remove it there, then plan watch reload")
+        await self._leave(name)
         await self._do(self._state.remove, name, self._clock.now())
         await asyncio.to_thread(shutil.rmtree, self._folder(name), ignore_errors=True)
+
+    async def declare(self, config: Config) -> list[str]:
+        """Take over the watches, interval and poll_timeout of a watch.yaml that was changed; which watches are new,
+        others, or gone. A pipeline of one that changed is cut off, and begins again."""
+        wanted = config.watches
+        known = {kept.watch.name: kept for kept in await self._do(self._state.watches)}
+        gone = [name for name, kept in known.items() if kept.origin == "file" and name not in wanted]
+        changed = [name for name, watch in wanted.items() if name not in known or known[name].watch != watch]
+        for name in (*gone, *changed):
+            await self._leave(name)
+        await self._do(self._state.declare, list(wanted.values()), self._clock.now())
+        for name in gone:
+            await asyncio.to_thread(shutil.rmtree, self._folder(name), ignore_errors=True)
+        self._polling.adopt(config)
+        for name in changed:
+            self._begin(wanted[name])
+        return sorted((*gone, *changed))
+
+    async def _leave(self, name: str) -> None:
+        """Do nothing more for a watch; what runs of it is ended."""
+        if (served := self._served.pop(name, None)) is not None:
+            self._polling.unwatch(served.watch)
+            await _end([served.task])
 
     async def pause(self, name: str, why: str) -> None:
         """Begin nothing more of it; what runs goes on to its end. Raises BadInput."""
@@ -157,7 +186,7 @@ class Supervisor:
 
     async def list(self) -> list[Listed]:
         """All watches, by name."""
-        kept, rows = await self._do(lambda: (self._state.watches(), self._state.refs()))
+        kept, rows = await self._look(lambda: (self._shown.watches(), self._shown.refs()))
         by_watch: dict[str, list[Ref]] = {}
         for row in rows:
             by_watch.setdefault(row.watch, []).append(row)
@@ -165,12 +194,12 @@ class Supervisor:
 
     async def show(self, name: str) -> Shown:
         """One watch. Raises BadInput."""
-        kept, rows, runs, steps, notes = await self._do(self._state.all_about, name)
+        kept, rows, runs, steps, notes = await self._look(self._shown.all_about, name)
         return Shown(listed=self._listed(kept, rows), runs=tuple(runs), steps=tuple(steps), notes=tuple(notes))
 
     async def follow(self, run: str, *, on: bool = True) -> AsyncIterator[str]:
         """Lines of the log of a run, and with `on` those to come until it has ended. Raises BadInput."""
-        await self._do(self._state.run, run)
+        await self._look(self._shown.run, run)
         async for line in self._logs.follow(run, on=on):
             yield line
 
@@ -240,7 +269,7 @@ class Supervisor:
             self._telling.add(task)
             task.add_done_callback(self._telling.discard)
         kept = await self._do(self._state.good_runs, watch.name)
-        await asyncio.to_thread(_sweep, self._folder(watch.name), frozenset(kept))
+        await asyncio.to_thread(sweep, self._folder(watch.name), kept)
 
     async def _piped(self, watch: Watch, run: Run, lock: int, log: RunLog) -> tuple[Ending, str]:
         place = Place(
@@ -263,7 +292,8 @@ class Supervisor:
     async def _told(self, telling: Awaitable[None]) -> None:
         """A notification that fails, or takes too long, changes nothing: it is counted, and said."""
         try:
-            await asyncio.wait_for(telling, _TELLING)
+            async with asyncio.timeout(_TELLING):
+                await telling
         except Exception as error:  # noqa: BLE001  (whatever it is, the run ended as it did)
             self.counters.untold += 1
             self._say(f"a notification failed: {error!r}")
@@ -288,6 +318,10 @@ class Supervisor:
         """Work at the database, in its thread, in the order asked."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, partial(work, *args, **kwargs))
 
+    async def _look(self, look: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Look at what is written down."""
+        return await asyncio.get_running_loop().run_in_executor(self._looking, partial(look, *args, **kwargs))
+
 
 async def _end(tasks: Iterable[asyncio.Task[None] | None]) -> None:
     """Cancel tasks, and wait until they have ended what they started."""
@@ -295,12 +329,3 @@ async def _end(tasks: Iterable[asyncio.Task[None] | None]) -> None:
     for task in begun:
         task.cancel()
     await asyncio.gather(*begun, return_exceptions=True)
-
-
-def _sweep(folder: str, kept: frozenset[str]) -> None:
-    """Remove checkouts and orders of runs that do not stand any more."""
-    for inner, ending in (("trees", ""), ("orders", ".plan")):
-        for name in os.listdir(f"{folder}/{inner}"):
-            if name.removesuffix(ending) not in kept:
-                path = f"{folder}/{inner}/{name}"
-                shutil.rmtree(path, ignore_errors=True) if inner == "trees" else os.unlink(path)

@@ -11,6 +11,7 @@ BUILTIN: dict[str, str] = {
     "content.literal": f"{_HERE}.content:Literal",
     "cron.absent": f"{_HERE}.cron:Absent",
     "cron.present": f"{_HERE}.cron:Present",
+    "delivery.enqueue": f"{_HERE}.delivery:Enqueue",
     "encryption.decrypt": f"{_HERE}.encryption.decrypt:Decrypt",
     "env.machine": f"{_HERE}.env.actions:Machine",
     "env.user": f"{_HERE}.env.actions:User",
