@@ -91,7 +91,11 @@ def test_what_no_run_made_is_named_and_a_folder_of_it_by_itself(root):
     (root / "d/mine/deep").mkdir(parents=True)
     (root / "d/other").write_text("")
     (root / "far").symlink_to("/")
-    found = list(unmanaged(str(root), "", {"/d/file", "/link"}))
-    assert sorted(found) == ["/d/mine/", "/d/other", "/far"]
-    assert list(unmanaged(str(root / "d"), "/d", {"/d/file"})) == ["/d/mine/", "/d/other"]
-    assert list(unmanaged(str(root / "nothing"), "/nothing", set())) == ["/nothing/ (cannot be read)"]
+    managed = {f"{root}/d/file", f"{root}/link"}
+    assert sorted(unmanaged([str(root)], managed)) == [f"{root}/d/mine/", f"{root}/d/other", f"{root}/far"]
+    assert sorted(unmanaged([f"{root}/d", str(root)], managed)) == sorted(unmanaged([str(root)], managed))
+    assert list(unmanaged([f"{root}/nothing"], set())) == [f"{root}/nothing/ (cannot be read)"]
+
+
+def test_what_somebody_put_into_a_folder_of_ours_is_named(root):
+    assert sorted(unmanaged([str(root)], {f"{root}/d"})) == [f"{root}/d/file", f"{root}/link"]

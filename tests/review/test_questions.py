@@ -1,8 +1,11 @@
 """Questions to the index: which runs, which paths, and what is counted where."""
 
+from functools import partial
+
 import pytest
 
 from requisition.review.history import index, questions
+from requisition.review.history.answers import blamed
 from requisition.review.history.origin import below, meant, of_path
 from requisition.review.history.questions import ANY_HOST, Filter
 from requisition.schemas.receipt import NodeRun
@@ -131,8 +134,33 @@ def test_a_path_is_read_as_one_of_this_machine_first_and_then_as_orders_have_it(
 
 def test_blame_names_the_folders_that_it_looked_through(state):
     folders, found = ask(state, below, "/home/u", "/", Filter(root="/home/u"))
-    assert folders == [("/home/u", "")]
+    assert folders == ["/home/u"]
     assert [one.path for one in found] == ["/a", "/d/b"]
     folders, found = ask(state, below, "/d", "/", Filter())
-    assert folders == [("/d", "/d")], "below / there is a real one, so orders' own paths are not asked"
+    assert folders == ["/d"], "below / there is a real one, so orders' own paths are not asked"
     assert [one.path for one in found] == ["/d/l"]
+
+
+def test_a_folder_in_which_target_roots_lie_holds_what_is_below_them(state):
+    assert meant("/home", "/", ["/", "/home/u", "/homely"], inside=True) == [("/", "/home"), ("/home/u", "")]
+    folders, found = ask(state, below, "/home", "/", Filter())
+    assert folders == ["/home", "/home/u"]
+    assert [one.path for one in found] == ["/a", "/d/b"]
+    everything = ask(state, partial(of_path, below=True), "/", "/", Filter())
+    assert {one.path for one in everything} == {"/a", "/d/b", "/d/l", "/d/r", "/d/x"}
+
+
+def test_blame_looks_at_this_machine(tmp_path):
+    root = tmp_path / "root"
+    (root / "d").mkdir(parents=True)
+    (root / "d/here").write_text("")
+    (root / "d/mine").write_text("")
+    paths = ["/d/here", "/d/gone", "apt:nginx"]
+    nodes = tuple(NodeRun(number, "done", left=(pasts.left(path),)) for number, path in enumerate(paths))
+    for host in ("", "far"):
+        pasts.save(tmp_path / "state", pasts.receipt(0, pasts.order(paths, root=str(root)), nodes), host=host)
+    folders, found = ask(tmp_path / "state", below, str(root), "/", Filter())
+    blame = blamed(found, folders)
+    assert (blame.missing, blame.unmanaged) == ((f"{root}/d/gone",), (f"{root}/d/mine",))
+    _, found = ask(tmp_path / "state", below, str(root), "/", Filter(host="far"))
+    assert blamed(found, []).missing == ()

@@ -4,6 +4,8 @@ import os
 
 import msgspec
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from requisition.review.history import index, questions
 from requisition.review.history.questions import ANY_HOST, Filter
@@ -85,6 +87,21 @@ def test_a_receipt_that_is_none_is_named_and_left_out(state, content, why, host)
     assert why in problems[0].why
     pasts.save(state, receipt(2, "/b"), host=host)
     assert asked(state) == (["/a", "/b", "/b"] if host else ["/a", "/b"], [])
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_whatever_bytes_are_in_a_receipt_it_is_answered_from_or_named(state, data):
+    document = canonical.encode(receipt(2, "/b"))
+    for _ in range(data.draw(st.integers(1, 3))):
+        at = data.draw(st.integers(0, len(document) - 1))
+        new = data.draw(st.one_of(st.binary(max_size=3), st.sampled_from([b"0", b"-1", b"null", b'""', b"[]", b"1e9"])))
+        document = document[:at] + new + document[at + data.draw(st.integers(0, 3)) :]
+    pasts.place(state, BAD).write_bytes(contained(document))
+    paths, problems = asked(state)
+    assert "/a" in paths
+    assert [one.run for one in problems] in ([], [BAD])
+    assert paths == ["/a"] or not problems
 
 
 def test_what_is_no_file_is_not_waited_for(state):

@@ -1,11 +1,12 @@
 """Histories as they are shown: runs and what they did to paths, flat and as trees."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 from requisition.cli.drawing import ICONS, counted, tally
 from requisition.cli.output import Output
-from requisition.review.history.answers import Origin
+from requisition.review.history.answers import Blame, Origin
 from requisition.review.history.moments import shown
+from requisition.review.history.origin import on_machine
 from requisition.review.history.questions import Event, Ran
 from requisition.schemas.receipt import Left
 
@@ -143,19 +144,19 @@ def _rows(rows: Iterable[tuple[str, str]], output: Output) -> Iterator[str]:
         yield f"  {output.style(f'{name:<10}', 'dim')}{text}"
 
 
-def blame_lines(events: Sequence[Event], others: Iterable[str], output: Output) -> Iterator[str]:
-    """Every path with the run, package and node that made it so, and those that no run made."""
-    lines = {(event.ran.root, event.path): event for event in events}
-    width = min(max((len(event.path) for event in events), default=0), 60)
-    rows = [(path, root, event) for (root, path), event in lines.items()]
-    unknown = [(path, "", None) for path in others]
-    for path, _, event in sorted([*rows, *unknown], key=lambda row: row[:2]):
-        if event is None:
-            yield f"{output.style(*ICONS['extra'])} {path:<{width}}  {output.style('unmanaged', 'dim')}"
-            continue
-        ran = event.ran
-        node = f"{event.node}  {event.location}"
-        yield (
-            f"{output.style('✓', 'good')} {output.style(f'{path:<{width}}', 'path')}  {shown(ran.started)}"
-            f"  {event.package}  {node}  {output.style(ran.run, 'dim')}"
-        )
+def blame_lines(found: Blame, output: Output) -> Iterator[str]:
+    """Every path of the machine with the run, package and node that made it so, and those that no run made."""
+    named = [(on_machine(event.ran.root, event.path), event) for event in found.paths]
+    width = min(max((len(path) for path, _ in named), default=0), 80)
+    gone = frozenset(found.missing)
+    lines = [(path, _blame_line(path, event, width, output, there=path not in gone)) for path, event in named]
+    other = output.style(*ICONS["extra"])
+    lines += [(path, f"{other} {path:<{width}}  {output.style('unmanaged', 'dim')}") for path in found.unmanaged]
+    return (line for _, line in sorted(lines, key=lambda line: line[0]))
+
+
+def _blame_line(path: str, event: Event, width: int, output: Output, *, there: bool) -> str:
+    icon = output.style(*ICONS["done" if there else "missing"])
+    node = f"{event.package}  {event.node}  {event.location}"
+    place = output.style(f"{path:<{width}}", "path")
+    return f"{icon} {place}  {shown(event.ran.started)}  {node}  {output.style(event.ran.run, 'dim')}"

@@ -8,7 +8,6 @@ from requisition.runtime.frames import Event, Request, Result
 from requisition.runtime.host import RealHost
 from requisition.runtime.inputs import Inputs
 from requisition.runtime.layout import StateDir
-from requisition.runtime.registry import Registry
 from requisition.runtime.run import Ground, Watch
 from requisition.runtime.sight import describe
 from requisition.runtime.state import Entry
@@ -44,7 +43,7 @@ def status(request: Request, watch: Watch) -> Result:
             if found != "ok":
                 drifted.append(entry)
                 _tell(watch, host, entry, found)
-        for entry, found, text in resource_drift(host, Registry(), asked):
+        for entry, found, text in resource_drift(host, asked):
             counts[found] += 1
             if found != "ok":
                 _say(watch, entry, entry.left.path, found, text)
@@ -59,12 +58,17 @@ def status(request: Request, watch: Watch) -> Result:
         return Result(status="changes" if dirty else "done", summary=counts)
 
 
-def resource_drift(host: RealHost, registry: Registry, entries: Iterable[Entry]) -> Iterable[tuple[Entry, str, str]]:
+def resource_drift(host: RealHost, entries: Iterable[Entry]) -> Iterable[tuple[Entry, str, str]]:
     """Entries of what is no file, each with ok, changed or missing, and words for it. One look an action."""
     by_action: dict[str, list[Entry]] = {}
     for entry in entries:
         if entry.left.kind == "token":
             by_action.setdefault(entry.action, []).append(entry)
+    if not by_action:
+        return
+    from requisition.runtime.registry import Registry
+
+    registry = Registry()
     for name, ours in by_action.items():
         try:
             action = registry.get(name, where="the state view")

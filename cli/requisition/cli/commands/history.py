@@ -119,21 +119,18 @@ def blame(output: Output, /, directory: str, **options: Any) -> None:
     """
     from requisition.cli import histories
     from requisition.review.history import origin
-    from requisition.review.history.answers import Blame
-    from requisition.review.history.present import unmanaged
+    from requisition.review.history.answers import blamed
 
     chosen = _filter(**options)
-    spots, events = ask_index(output, lambda connection: origin.below(connection, directory, os.getcwd(), chosen))
-    if not spots:
+    folders, events = ask_index(output, lambda connection: origin.below(connection, directory, os.getcwd(), chosen))
+    if not folders:
         raise BadInput.of(f"no run changed anything around {directory!r}", next="plan history lists all runs")
-    others: list[str] = []
-    if not (chosen.host or chosen.package or chosen.scope or chosen.tool):
-        for folder, path in spots:
-            others += unmanaged(folder, path, {event.path for event in events})
+    filtered = chosen.host or chosen.package or chosen.scope or chosen.tool
+    found = blamed(events, [] if filtered else folders)
     if output.as_json:
-        output.json(Blame(tuple(events), tuple(others)))
+        output.json(found)
         return
-    for line in histories.blame_lines(events, others, output):
+    for line in histories.blame_lines(found, output):
         output.result(line)
 
 

@@ -1,11 +1,13 @@
 """What `plan history`, `why` and `blame` print with --json."""
 
+import os
 from collections.abc import Iterable, Iterator
 
 from msgspec import Struct
 
 from requisition.review.history.inventory import standing_receipt
-from requisition.review.history.present import changed_since
+from requisition.review.history.origin import on_machine
+from requisition.review.history.present import changed_since, unmanaged
 from requisition.review.history.questions import Event, Ran
 
 
@@ -35,10 +37,20 @@ class Why(Struct, frozen=True):
 
 
 class Blame(Struct, frozen=True):
-    """Paths with what made them so, and those that no run made; a folder of these ends with a slash."""
+    """Paths with what made them so. `missing` are those of this machine that are not there now, `unmanaged` those that
+    no run made; a folder of these ends with a slash."""
 
     paths: tuple[Event, ...]
+    missing: tuple[str, ...] = ()
     unmanaged: tuple[str, ...] = ()
+
+
+def blamed(events: Iterable[Event], folders: Iterable[str]) -> Blame:
+    """With a look at this machine: at every path, and below `folders` for what no run made."""
+    found = tuple(events)
+    managed = {on_machine(event.ran.root, event.path) for event in found if not event.ran.host}
+    gone = (path for path in managed if path.startswith("/") and not os.path.lexists(path))
+    return Blame(found, tuple(sorted(gone)), tuple(sorted(set(unmanaged(folders, managed)))))
 
 
 def origins(events: Iterable[Event], state_dir: str) -> Iterator[Origin]:

@@ -3,7 +3,7 @@
 import hashlib
 import os
 import stat
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import BinaryIO
 
 import msgspec
@@ -81,26 +81,27 @@ def _kind(mode: int) -> LeftKind:
     return "link" if stat.S_ISLNK(mode) else "token"
 
 
-def unmanaged(folder: str, path: str, managed: Collection[str]) -> Iterator[str]:
-    """Paths below `folder` that are none of `managed`; `path` is the folder's own as managed paths have it. A directory
-    with nothing managed in it is named, with a slash at its end, and not entered; links are not followed."""
-    above = {path}
-    for one in managed:
-        while (one := one.rpartition("/")[0]) and one not in above:
-            above.add(one)
-    pending = [(folder, path)]
+def unmanaged(folders: Iterable[str], managed: Collection[str]) -> Iterator[str]:
+    """Paths below folders that are none of `managed`. A directory that is not, with nothing managed in it, is named with
+    a slash at its end and not entered; links are not followed."""
+    above = set(managed)
+    for path in managed:
+        while (path := path.rpartition("/")[0]) and path not in above:
+            above.add(path)
+    pending, entered = list(folders), set[str]()
     while pending:
-        place, name = pending.pop()
-        try:
-            with os.scandir(place) as entries:
-                found = sorted(entries, key=lambda entry: entry.name)
-        except OSError:
-            yield f"{name}/ (cannot be read)"
+        folder = pending.pop()
+        if folder in entered:
             continue
-        for entry in found:
-            inner = f"{name}/{entry.name}"
-            inside = entry.is_dir(follow_symlinks=False)
-            if inside and inner in above:
-                pending.append((entry.path, inner))
-            if inner not in managed and inner not in above:
-                yield f"{inner}/" if inside else inner
+        entered.add(folder)
+        try:
+            with os.scandir(folder) as entries:
+                found = [(entry.path, entry.is_dir(follow_symlinks=False)) for entry in entries]
+        except OSError:
+            yield f"{folder}/ (cannot be read)"
+            continue
+        for path, inside in found:
+            if inside and path in above:
+                pending.append(path)
+            elif path not in managed:
+                yield f"{path}/" if inside else path
