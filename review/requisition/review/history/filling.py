@@ -34,7 +34,8 @@ SCHEMA = (
        WITHOUT ROWID""",
 )
 _BY_PATH = "CREATE INDEX IF NOT EXISTS touches_by_path ON touches (path, run)"
-_KEPT = 400_000
+_KEPT = 400_000  # distinct outcomes in memory; the index has them all
+
 Spot = tuple[int, int]
 """A place and a path, by their numbers."""
 
@@ -59,7 +60,7 @@ class _Run(NamedTuple):
 
 
 class Filling:
-    """One transaction's work on an index. `progress` is told how many of how many receipts were read."""
+    """One transaction's work on an index."""
 
     def __init__(self, connection: sqlite3.Connection, state_dir: str) -> None:
         self._connection = connection
@@ -84,7 +85,7 @@ class Filling:
     def bring_up(
         self, found: Mapping[Key, str], known: Mapping[Key, str], progress: Callable[[int, int], None]
     ) -> None:
-        """Take up what is new or another, and drop what is gone."""
+        """Take up what is new or another, and drop what is gone. `progress` is told how many of how many were read."""
         due = sorted((key for key in found if known.get(key) != found[key]), key=lambda key: (key[1], key[0]))
         many = len(due) >= MANY
         if many:

@@ -82,8 +82,8 @@ def _kind(mode: int) -> LeftKind:
 
 
 def unmanaged(folders: Iterable[str], managed: Collection[str]) -> Iterator[str]:
-    """Paths below folders that are none of `managed`. A directory that is none, and has none in it, is named with a slash
-    at its end and not entered; links are not followed."""
+    """Paths below folders that are none of `managed`. A directory that is none of them, and has none of them in it, is
+    named with a slash at its end and not entered; links are not followed."""
     above = set(managed)
     for path in managed:
         while (path := path.rpartition("/")[0]) and path not in above:

@@ -24,7 +24,7 @@ MAX_RECEIPT = 1 << 28
 _KEPT_ORDERS = 64
 _TAKEN = ("rolled_back", "undo_failed")
 _NUMBERS = {name: number for number, name in enumerate(STATUSES)}
-_KEPT_LEFTS = 400_000
+_KEPT_LEFTS = 400_000  # some hundred megabytes
 
 
 class NodeFacts(Struct, frozen=True, gc=False):
