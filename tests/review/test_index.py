@@ -8,6 +8,8 @@ import sqlite3
 from functools import partial
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from requisition.review.history import filling, index
 from requisition.schemas.diagnostic import BadInput, Failed
@@ -195,6 +197,19 @@ def test_an_index_that_is_none_is_thrown_away_and_made_anew_and_that_is_said(lon
     assert index.ask(str(long_past), told, say=heard.append) == expected
     assert len(heard) == 1
     assert not (long_past / "index.db").is_symlink()
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_whatever_happened_to_its_bytes_a_question_is_answered(long_past, data):
+    """What SQLite itself does not notice in a page is believed: docs/decisions/history.md."""
+    rebuilt(long_past)
+    path = long_past / "index.db"
+    content = bytearray(path.read_bytes())
+    for _ in range(data.draw(st.integers(1, 20))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    path.write_bytes(content)
+    assert len(ask(long_past)) == 4
 
 
 def test_an_index_that_is_missing_or_empty_is_made_without_a_word(long_past):

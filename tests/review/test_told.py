@@ -89,7 +89,7 @@ def test_a_receipt_that_is_none_is_named_and_left_out(state, content, why, host)
     assert asked(state) == (["/a", "/b", "/b"] if host else ["/a", "/b"], [])
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_whatever_bytes_are_in_a_receipt_it_is_answered_from_or_named(state, data):
     document = canonical.encode(receipt(2, "/b"))

@@ -38,7 +38,7 @@ class Worthless(Exception):
     """The file is no index of ours, or of another version; why."""
 
 
-_DAMAGE = (Worthless, sqlite3.DatabaseError, msgspec.MsgspecError, LookupError)
+_DAMAGE = (Worthless, sqlite3.DatabaseError, msgspec.MsgspecError, LookupError, TypeError, ValueError)
 """What an index raises that is not whole: SQLite cannot read it, or what it reads is not what was written."""
 
 
