@@ -12,7 +12,7 @@
 
 With a REVISION the trust policy is the one of that revision: a pull request does not decide who may sign it.
 
-Needs git and `plan` in PATH, and nothing but Python's own library. The exit code is 1 when something is not as it
+Needs git, tar and `plan` in PATH, and nothing but Python's own library. The exit code is 1 when something is not as it
 must be. `post` wants what GitHub gives to a job: GITHUB_EVENT_PATH, GITHUB_REPOSITORY, GITHUB_API_URL, and
 GITHUB_TOKEN with `pull-requests: write`.
 """
@@ -22,7 +22,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tarfile
 import tempfile
 import tomllib
 import urllib.request
@@ -63,12 +62,12 @@ def check(revision: str) -> int:
 
 def _mistakes(one: Entry, policies: str) -> Iterator[str]:
     with tempfile.TemporaryDirectory() as here, tempfile.TemporaryDirectory(suffix="-elsewhere") as elsewhere:
-        built = [_built(one, Path(folder), seed) for folder, seed in ((here, "1"), (elsewhere, "2"))]
-        if isinstance(wrong := next((found for found in built if isinstance(found, str)), None), str):
-            yield f"it cannot be built:\n{wrong}"
-            return
-        first, second = (found.read_bytes() for found in built if isinstance(found, Path))
-        if first != second:
+        for folder, seed in ((here, "1"), (elsewhere, "2")):
+            done = _build(one, Path(folder), seed)
+            if done.returncode:
+                yield f"it cannot be built:\n{done.stdout}{done.stderr}".rstrip()
+                return
+        if Path(here, "order.plan").read_bytes() != Path(elsewhere, "order.plan").read_bytes():
             yield "two builds of the same files gave different bytes"
         if not Path(one.file).is_file():
             yield f"it is not committed; plan build {one.package} -o {one.file}"
@@ -82,12 +81,11 @@ def _mistakes(one: Entry, policies: str) -> Iterator[str]:
     say(f"looked at {one.file}")
 
 
-def _built(one: Entry, folder: Path, seed: str) -> Path | str:
-    """An order that was built from a copy; or why it could not be."""
-    source, copy, made = Path(one.package), folder / Path(one.package).name, folder / "order.plan"
+def _build(one: Entry, folder: Path, seed: str) -> "subprocess.CompletedProcess[str]":
+    """Build a copy of the package, in a folder of its own."""
+    source, copy = Path(one.package), folder / Path(one.package).name
     (shutil.copytree if source.is_dir() else shutil.copy)(source, copy)
-    done = plan("build", str(copy), "-o", str(made), *one.build, PYTHONHASHSEED=seed)
-    return done.stdout + done.stderr if done.returncode else made
+    return plan("build", str(copy), "-o", f"{folder}/order.plan", *one.build, PYTHONHASHSEED=seed)
 
 
 def _checksum(file: str) -> str:
@@ -115,15 +113,12 @@ def comment(revision: str) -> int:
 
 def _unpack(revision: str, folder: str) -> None:
     """The repository as it was, so that the contents of inputs can be compared, too."""
-    packed = subprocess.run(
-        ["git", "archive", "--format=tar", "--end-of-options", revision], capture_output=True, check=False
-    )
-    if packed.returncode:
-        raise SystemExit(f"error: {packed.stderr.decode(errors='replace').strip()}")
-    name = f"{folder}/.tar"
-    Path(name).write_bytes(packed.stdout)
-    with tarfile.open(name) as archive:
-        archive.extractall(folder, filter="data")
+    archive = ["git", "-c", "tar.umask=0022", "archive", "--format=tar", f"--output={folder}/.tar"]
+    unpack = ["tar", "--no-same-owner", "-C", folder, "-xf", f"{folder}/.tar"]
+    for words in ([*archive, "--end-of-options", revision], unpack):
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise SystemExit(f"error: {done.stderr.strip()}")
 
 
 def post(file: str) -> int:
@@ -153,8 +148,11 @@ def _ask(method: str, url: str, body: dict[str, str] | None = None) -> Any:
     headers = {"Authorization": f"Bearer {os.environ['GITHUB_TOKEN']}", "Accept": "application/vnd.github+json"}
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(url, data, headers, method=method)
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        return json.load(answer)
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return json.load(answer)
+    except OSError as error:  # HTTP errors are, too
+        raise SystemExit(f"error: {method} {url}: {error}") from error
 
 
 def plan(*words: str, **env: str) -> "subprocess.CompletedProcess[str]":

@@ -138,7 +138,10 @@ class Api(BaseHTTPRequestHandler):
         return json.loads(self.rfile.read(int(self.headers["Content-Length"])))
 
     def answer(self, value):
-        self.server.asked.append((self.command, self.path, self.headers["Authorization"]))
+        if self.headers["Authorization"] != "Bearer secret-token":
+            self.send_error(403)
+            return
+        self.server.asked.append((self.command, self.path))
         data = json.dumps(value).encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(data)))
@@ -174,9 +177,15 @@ def test_a_comment_is_posted_once_and_put_in_its_place_after_that(tmp_path, api)
     for _ in range(2):
         subprocess.run([sys.executable, CI / "review.py", "post", tmp_path / "orders.md"], env=env, check=True)
     comments = "/repos/someone/machines/issues/7/comments"
-    changes = [(method, path) for method, path, _ in api.asked if method != "GET"]
+    changes = [(method, path) for method, path in api.asked if method != "GET"]
     assert changes == [("POST", comments), ("PATCH", "/repos/someone/machines/issues/comments/150")]
-    assert {token for _, _, token in api.asked} == {"Bearer secret-token"}
+    env["GITHUB_TOKEN"] = "of-a-fork"
+    words = [sys.executable, CI / "review.py", "post", tmp_path / "orders.md"]
+    refused = subprocess.run(words, env=env, check=False, capture_output=True, text=True)
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("error: GET http://127.0.0.1:")
+    assert "403" in refused.stderr
+    assert "of-a-fork" not in refused.stderr
 
 
 def test_the_action_and_the_hooks_are_well_formed_and_run_only_what_is_here():

@@ -2,15 +2,24 @@
 
 import re
 
+import click
 import jsonschema
 import msgspec
 import pytest
 from markdown_it import MarkdownIt
+from msgspec.structs import replace
 
+from requisition.cli.commands.review import show_file
+from requisition.cli.differing import lines
 from requisition.cli.markdown import LIMIT, code, comment, fence
-from requisition.review.difference import Difference, NodeLine, SideLine
+from requisition.cli.output import Output
+from requisition.review.difference import Difference, NodeLine, SideLine, difference
 from requisition.review.schemas import schema
+from requisition.review.sides import open_side
+from requisition.schemas import orderfile
+from requisition.schemas.document import Collision, Node, Phase, Secret, Source, TreeMember
 from support.golden_review import FOLDER, outputs
+from support.sealed import order
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +41,31 @@ def test_no_name_reaches_a_terminal_or_ends_its_line(printed):
     for name in ("show.txt", "diff.txt", "diff.md"):
         assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e]", printed[name])
         assert not re.search(r"^- \[x\]", printed[name], re.MULTILINE)
+
+
+def test_nothing_in_a_document_forges_a_line_of_what_is_shown(tmp_path, capsys):
+    forged = "x\n\x1b[32m  ✓ trusted here\x1b[0m"
+    plain = order()
+    context = replace(plain.context, package=forged, target_root=forged, features=(forged,), hosts=(forged,))
+    changed = replace(
+        plain,
+        context=context,
+        expires=forged,
+        secrets=(Secret(forged, forged),),
+        phases=(Phase(forged, forged, compensate=forged, member=forged),),
+        nodes=(Node(forged, forged, forged, {forged[:1]: forged}, location=forged),),
+        collisions=(Collision(forged, Source(forged), Source(forged)),),
+        members=(TreeMember(forged, forged, forged, commit=forged),),
+    )
+    for name, one in (("a", plain), ("b", changed)):
+        orderfile.write(str(tmp_path / name), orderfile.seal(one))
+    output = Output(color="always")
+    show_file(output, str(tmp_path / "b"), full=True)
+    output.lines(lines(difference(open_side(str(tmp_path / "a")), open_side(str(tmp_path / "b"))), output))
+    printed = capsys.readouterr().out
+    assert "trusted here" in printed
+    assert not [line for line in printed.splitlines() if click.unstyle(line).strip().startswith("✓")]
+    assert "\x1b[32m  ✓" not in printed
 
 
 def test_secrets_are_masked_everywhere(printed):

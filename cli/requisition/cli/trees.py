@@ -27,7 +27,9 @@ def order_tree(order: Order, output: Output, risks: Mapping[str, Sequence[str]],
     members: dict[str, list[Node]] = {}
     for node in order.nodes:
         members.setdefault(node.phase, []).append(node)
-    commits = {member.path: f"{member.path} at {member.commit[:12]}" for member in order.members if member.commit}
+    commits = {
+        member.path: visible(f"{member.path} at {member.commit[:12]}") for member in order.members if member.commit
+    }
     for phase in order.phases:
         nodes = members.get(phase.id, [])
         extra = f", up to {phase.retry.max_attempts} tries" if phase.retry else ""
@@ -88,19 +90,20 @@ def receipt_tree(receipt: Receipt, output: Output, *, full: bool) -> Iterable[st
     for run in receipt.nodes:
         members.setdefault(receipt.order.nodes[run.node].phase, []).append(run)
     for phase, runs in members.items():
-        yield f"  {output.style(phase, 'head')}  {_statuses(runs)}"
+        yield f"  {output.style(visible(phase), 'head')}  {_statuses(runs)}"
         shown = runs if full else _worth_showing(runs)
         for run in shown:
             icon, style = ICONS.get(run.status, ("·", "dim"))
             item = f"[{'.'.join(map(str, run.scope))}]" if run.scope else ""
-            why = f"  {output.style(run.error or run.reason, 'dim')}" if run.error or run.reason else ""
+            why = f"  {output.style(visible(run.error or run.reason), 'dim')}" if run.error or run.reason else ""
             name = visible(local(receipt.order.nodes[run.node].id, phase))
             yield f"    {output.style(icon, style)} {name}{item}{why}"
         if len(shown) < len(runs):
             yield output.style(f"    … and {len(runs) - len(shown):,} more (--full shows all)", "dim")
     for entry in receipt.rollback:
         if entry.status != "done":
-            yield f"  {output.style('!', 'warn')} {entry.id} was not taken back: {entry.error or entry.status}"
+            words = visible(f"{entry.id} was not taken back: {entry.error or entry.status}")
+            yield f"  {output.style('!', 'warn')} {words}"
 
 
 def _statuses(runs: list[NodeRun]) -> str:

@@ -5,6 +5,7 @@ A risk is no verdict: most orders restart a service or run a command. It is wher
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import takewhile
 from posixpath import basename, commonpath, dirname, join, normpath
 from typing import Any, Literal, get_args
 
@@ -111,14 +112,26 @@ def _command(slots: Mapping[str, Any]) -> Iterator[tuple[RiskKind, str]]:
 
 
 def _is_shell(slots: Mapping[str, Any]) -> bool:
+    """Whether a shell reads a text as a program: by the slot, or by `sh -c`, be it behind env or su."""
+    if slots.get("shell"):
+        return True
     argv = slots.get("argv")
-    if slots.get("shell") or not isinstance(argv, list) or not argv:
-        return bool(slots.get("shell"))
-    return isinstance(argv[0], str) and basename(argv[0]) in _SHELLS and "-c" in argv
+    words = [word if isinstance(word, str) else "" for word in argv] if isinstance(argv, list) else []
+    return any(basename(word) in _SHELLS and _reads_text(words[at + 1 :]) for at, word in enumerate(words))
+
+
+def _reads_text(rest: list[str]) -> bool:
+    flags = takewhile(lambda word: word.startswith("-"), rest)
+    return any("c" in flag and not flag.startswith("--") for flag in flags)
 
 
 def _beyond(node: Node, spec: ActionSpec, root: str) -> Iterator[tuple[RiskKind, str]]:
-    """What is not below the target root. An order for `/` has nothing beyond it."""
+    """What is not below the target root. An order for `/` has nothing beyond it. (The runtime refuses paths that lead
+    out; a reviewer should know that somebody tried.)"""
+    for slot in spec.slots:
+        value = node.slots.get(slot.name)
+        if slot.type == "path" and isinstance(value, str) and ".." in value.split("/"):
+            yield "outside", f"names {value}, which leads out of the target root"
     if root == "/":
         return
     changes = spec.effect == "outside" and not spec.looks and not node.action.startswith("flow.")

@@ -57,7 +57,7 @@ def diff(
     else:
         from requisition.cli.differing import lines
 
-        output.result("\n".join(lines(found, output)))
+        output.lines(lines(found, output))
     return 2 if not found.empty and detailed_exitcode else 0
 
 

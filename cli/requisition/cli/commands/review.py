@@ -44,7 +44,7 @@ def show_file(output: Output, file: str, *, full: bool, alone: bool = False) -> 
     if output.as_json:
         output.json(shown)
     else:
-        output.result("\n".join(drawn(output, shown, full=full, alone=alone)))
+        output.lines(drawn(output, shown, full=full, alone=alone))
 
 
 def drawn(output: Output, shown: Shown, *, full: bool, alone: bool) -> Iterator[str]:
@@ -83,7 +83,7 @@ def _risks(output: Output, shown: Shown, *, full: bool) -> Iterator[str]:
     for text, nodes in groups.items():
         if len(nodes) > _SHOWN_NODES and not full:
             more = f"and {len(nodes) - _SHOWN_NODES:,} more"
-            told.append(f"{counted(len(nodes), 'node')}: {text}: {', '.join(nodes[:_SHOWN_NODES])} {more}")
+            told.append(f"{len(nodes):,} × {text}: {', '.join(nodes[:_SHOWN_NODES])} {more}")
         else:
             told += [f"{node} {text}" for node in nodes]
     for line in told if full else told[:_SHOWN_RISKS]:
@@ -104,7 +104,7 @@ def _signatures(output: Output, found: Standing) -> Iterator[str]:
     """A line for each signature."""
     for one in found.signatures:
         words = f"{one.signer}: {one.why}".removeprefix(": ").removesuffix(": ")
-        yield f"  signature {one.method}  {output.style(one.keyid, 'dim')}  {words}".rstrip()
+        yield f"  signature {visible(one.method)}  {output.style(visible(one.keyid), 'dim')}  {visible(words)}".rstrip()
     if not found.signatures:
         yield f"  {output.style('not signed', 'warn')}"
 
@@ -120,30 +120,30 @@ def _trust(output: Output, found: Standing) -> str:
 
 def _header(output: Output, order: Order, stale: str) -> Iterator[str]:
     context, platform = order.context, order.platform
-    place = "/".join(part for part in (platform.os, platform.distro, platform.arch) if part)
+    place = visible("/".join(part for part in (platform.os, platform.distro, platform.arch) if part))
     size = f"{counted(len(order.nodes), 'node')}, {counted(len(order.inputs), 'input')}"
-    package = f"{context.package} {context.package_version}".rstrip()
-    root = f"on {output.style(context.target_root, 'path')}" if context.target_root else "on any root"
+    package = visible(f"{context.package} {context.package_version}".rstrip())
+    root = f"on {output.style(visible(context.target_root), 'path')}" if context.target_root else "on any root"
     yield f"  {package} for {place}, {root}, serial {order.serial}, {size}"
     if context.hosts:
-        yield f"  only on {', '.join(context.hosts)}"
+        yield f"  only on {visible(', '.join(context.hosts))}"
     if order.expires:
-        yield f"  until {order.expires}" + (f"  {output.style(stale, 'bad')}" if stale else "")
+        yield f"  until {visible(order.expires)}" + (f"  {output.style(visible(stale), 'bad')}" if stale else "")
     if context.features:
-        yield f"  with {', '.join(context.features)}"
+        yield f"  with {visible(', '.join(context.features))}"
     for secret in order.secrets:
-        yield f"  needs the secret {secret.name}  {output.style(secret.doc, 'dim')}"
+        yield f"  needs the secret {visible(secret.name)}  {output.style(visible(secret.doc), 'dim')}"
 
 
 def _receipt(output: Output, receipt: Receipt) -> Iterator[str]:
     style = "good" if receipt.state == "executed" else "warn" if receipt.state == "rolled_back" else "bad"
     state = output.style(receipt.state.replace("_", " "), style)
-    yield f"  {state}, {receipt.outcome}: {tally(receipt.summary)}"
-    yield f"  run {receipt.run_id} on {receipt.host}, {receipt.started} to {receipt.finished}"
+    yield f"  {state}, {receipt.outcome}: {visible(tally(receipt.summary))}"
+    yield f"  run {visible(f'{receipt.run_id} on {receipt.host}, {receipt.started} to {receipt.finished}')}"
     if receipt.elevated is not None:
-        yield f"  as root: run {receipt.elevated.run_id}, receipt {receipt.elevated.receipt}"
+        yield f"  as root: {visible(f'run {receipt.elevated.run_id}, receipt {receipt.elevated.receipt}')}"
     for one in receipt.admitted:
-        yield f"  admitted on the signature of {one.signer or one.keyid}"
+        yield f"  admitted on the signature of {visible(one.signer or one.keyid)}"
 
 
 @click.command()
