@@ -1,6 +1,11 @@
 """Histories as they are shown: runs and what they did to paths, flat and as trees."""
 
+import operator
 from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from requisition.cli.drawing import ICONS, counted, tally
 from requisition.cli.output import Output
@@ -8,10 +13,29 @@ from requisition.review.history.answers import Blame, Origin
 from requisition.review.history.moments import shown
 from requisition.review.history.origin import on_machine
 from requisition.review.history.questions import Event, Ran
+from requisition.review.values import visible
 from requisition.schemas.receipt import Left
 
+S = TypeVar("S", bound=Struct)
 _KINDS = {"file": "file", "dir": "directory", "absent": "absent"}
 _STATES = {"executed": "good", "failed": "bad", "rolled_back": "warn", "interrupted": "bad"}
+
+
+def plain(record: S) -> S:
+    """A record whose texts print, each in one line: receipts may say anything."""
+    texts = {name: now for name in record.__struct_fields__ if (now := _plain(was := getattr(record, name))) is not was}
+    return replace(record, **texts) if texts else record
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, str):
+        return visible(value)
+    if isinstance(value, Struct):
+        return plain(value)
+    if isinstance(value, tuple):
+        inner = tuple(map(_plain, value))
+        return value if all(map(operator.is_, inner, value)) else inner
+    return value
 
 
 def described(left: Left | None) -> str:
@@ -44,6 +68,7 @@ def state(ran: Ran, output: Output) -> str:
 
 def run_line(ran: Ran, output: Output, *, packages: bool = True) -> str:
     """One run."""
+    ran = plain(ran)
     whose = f"  {named(ran)}" if packages else ""
     where = f"{ran.host}:{ran.root}" if ran.host else ran.root
     counts = output.style(tally(ran.counts), "dim")
@@ -61,13 +86,14 @@ def run_tree(runs: Iterable[Ran], output: Output) -> Iterator[str]:
             by_package.setdefault(package, []).append(ran)
     for package in sorted(by_package):
         found = by_package[package]
-        yield f"{output.style(package, 'head')}  {counted(len(found), 'run')}"
+        yield f"{output.style(visible(package), 'head')}  {counted(len(found), 'run')}"
         for ran in found:
             yield f"  {run_line(ran, output, packages=ran.package != package)}"
 
 
 def event_line(event: Event, output: Output, *, path: bool = True) -> str:
     """What one run did to one path."""
+    event = plain(event)
     icon, style = ICONS[event.status]
     if event.status == "done" and event.left is not None and event.left.kind == "absent":
         icon, style = ICONS["gone"]
@@ -99,7 +125,7 @@ def event_tree(events: Iterable[Event], output: Output) -> Iterator[str]:
             same += 1
         for depth in range(same, len(parts)):
             folder = "/" if depth < len(parts) - 1 and not parts[depth].endswith("/") else ""
-            yield "  " * depth + output.style(parts[depth] + folder, "path")
+            yield "  " * depth + output.style(visible(parts[depth]) + folder, "path")
         for event in by_path[parts]:
             yield "  " * len(parts) + event_line(event, output, path=False)
         before = parts
@@ -108,6 +134,7 @@ def event_tree(events: Iterable[Event], output: Output) -> Iterator[str]:
 def origin(found: Origin, output: Output) -> Iterator[str]:
     """Which package, phase, node, line, order, signers, run and receipt made a path what it is; what it was before, and
     what somebody changed since."""
+    found = plain(found)
     event = found.made or found.before[-1]
     where = output.style(event.ran.root, "path") + (f" on {event.ran.host}" if event.ran.host else "")
     if found.made is None:
@@ -151,12 +178,15 @@ def blame_lines(found: Blame, output: Output) -> Iterator[str]:
     gone = frozenset(found.missing)
     lines = [(path, _blame_line(path, event, width, output, there=path not in gone)) for path, event in named]
     other = output.style(*ICONS["extra"])
-    lines += [(path, f"{other} {path:<{width}}  {output.style('unmanaged', 'dim')}") for path in found.unmanaged]
+    lines += [
+        (path, f"{other} {visible(path):<{width}}  {output.style('unmanaged', 'dim')}") for path in found.unmanaged
+    ]
     return (line for _, line in sorted(lines, key=lambda line: line[0]))
 
 
 def _blame_line(path: str, event: Event, width: int, output: Output, *, there: bool) -> str:
+    event = plain(event)
     icon = output.style(*ICONS["done" if there else "missing"])
     node = f"{event.package}  {event.node}  {event.location}"
-    place = output.style(f"{path:<{width}}", "path")
+    place = output.style(f"{visible(path):<{width}}", "path")
     return f"{icon} {place}  {shown(event.ran.started)}  {node}  {output.style(event.ran.run, 'dim')}"

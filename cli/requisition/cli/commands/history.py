@@ -11,6 +11,7 @@ from requisition.schemas.diagnostic import BadInput
 
 if TYPE_CHECKING:
     import sqlite3
+    from collections.abc import Sequence
 
     from requisition.review.history.questions import Filter
 
@@ -42,7 +43,7 @@ def history(output: Output, /, what: str, *, as_tree: bool, **options: Any) -> N
     chosen = _filter(**options)
 
     def question(connection: "sqlite3.Connection") -> tuple[list[Any], list[Any]]:
-        if what and not _is_path(what) and questions.is_package(connection, what):
+        if what and not _is_path(what) and questions.is_package(connection, questions.writable(what)):
             return _of_package(connection, chosen, what, as_tree=as_tree)
         if what:
             return [], origin.of_path(connection, what, os.getcwd(), chosen, below=True)
@@ -54,13 +55,10 @@ def history(output: Output, /, what: str, *, as_tree: bool, **options: Any) -> N
     if output.as_json:
         output.json(History(tuple(runs), tuple(events)))
     elif as_tree:
-        for line in (*histories.run_tree(runs, output), *histories.event_tree(events, output)):
-            output.result(line)
+        _print(output, (*histories.run_tree(runs, output), *histories.event_tree(events, output)))
     else:
-        for ran in runs:
-            output.result(histories.run_line(ran, output))
-        for event in events:
-            output.result(histories.event_line(event, output))
+        _print(output, [histories.run_line(ran, output) for ran in runs])
+        _print(output, [histories.event_line(event, output) for event in events])
     if not runs and not events:
         output.say("nothing was applied yet, or nothing that matches")
 
@@ -101,9 +99,7 @@ def why(output: Output, /, path: str, root: str, host: str) -> None:
     if output.as_json:
         output.json(Why(found))
         return
-    for one in found:
-        for line in histories.origin(one, output):
-            output.result(line)
+    _print(output, [line for one in found for line in histories.origin(one, output)])
 
 
 @click.command()
@@ -130,8 +126,7 @@ def blame(output: Output, /, directory: str, **options: Any) -> None:
     if output.as_json:
         output.json(found)
         return
-    for line in histories.blame_lines(found, output):
-        output.result(line)
+    _print(output, list(histories.blame_lines(found, output)))
 
 
 def _filter(
@@ -155,6 +150,11 @@ def _filter(
         host=host,
         **others,
     )
+
+
+def _print(output: Output, lines: "Sequence[str]") -> None:
+    if lines:
+        output.lines(lines)
 
 
 def _is_path(text: str) -> bool:

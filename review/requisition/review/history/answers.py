@@ -50,7 +50,8 @@ def blamed(events: Iterable[Event], folders: Iterable[str]) -> Blame:
     found = tuple(events)
     managed = {on_machine(event.ran.root, event.path) for event in found if not event.ran.host}
     gone = (path for path in managed if path.startswith("/") and not os.path.lexists(path))
-    return Blame(found, tuple(sorted(gone)), tuple(sorted(set(unmanaged(folders, managed)))))
+    others = {os.fsencode(path).decode(errors="backslashreplace") for path in unmanaged(folders, managed)}
+    return Blame(found, tuple(sorted(gone)), tuple(sorted(others)))
 
 
 def origins(events: Iterable[Event], state_dir: str) -> Iterator[Origin]:

@@ -16,7 +16,7 @@ Spot = tuple[str, str]
 def meant(text: str, cwd: str, roots: Iterable[str], *, inside: bool = False) -> list[Spot]:
     """The spot below each root that a path of this machine lies in; with `inside` also the roots that lie in it. `text`
     may be relative to `cwd`."""
-    place = os.path.normpath(os.path.join(cwd, text))
+    place = questions.writable(os.path.normpath(os.path.join(cwd, text)))
     found = []
     for root in roots:
         above = root.rstrip("/")

@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Struct
 
 from requisition.review.history.fold import STATUSES, UNCHANGED
+from requisition.schemas.diagnostic import BadInput
 from requisition.schemas.receipt import Admission, Left, OtherHalf
 
 ANY_HOST = "*"
@@ -25,6 +26,20 @@ class Filter(Struct, frozen=True):
     package: str = ""
     root: str = ""
     host: str = ""
+
+    def __post_init__(self) -> None:
+        """Raises BadInput for words that no receipt can have."""
+        for text in (self.tool, self.scope, self.package, self.root, self.host):
+            writable(text)
+
+
+def writable(text: str) -> str:
+    """The text, when it is one of Unicode: names of files need not be. Raises BadInput."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise BadInput.of(f"{ascii(text)[:80]} is no text in UTF-8", next="no receipt can tell of it") from error
+    return text
 
 
 class Ran(Struct, frozen=True, omit_defaults=True):
