@@ -158,4 +158,4 @@ def _print(output: Output, lines: "Sequence[str]") -> None:
 
 
 def _is_path(text: str) -> bool:
-    return "/" in text or text.startswith((".", "~"))
+    return "/" in text or text.startswith(".")

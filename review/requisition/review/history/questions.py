@@ -98,6 +98,7 @@ class Problem(Struct, frozen=True, omit_defaults=True):
 _RAN = """r.run, p.root, o.package, o.version, o.scope, r.tool, r.state, r.outcome, r.started, r.finished, o.name,
  o.checksum, r.receipt, p.host, r.until, r.message, r.admitted, r.half FROM runs r JOIN places p ON p.id = r.place
  JOIN orders o ON o.id = r.ordering"""
+_STANDS = "LEFT JOIN standing s ON s.place = r.place AND s.path = t.path AND s.touch = t.id"
 _BELOW = "(x.path = ? OR (x.path >= ? AND x.path < ?))"
 
 
@@ -149,9 +150,8 @@ def events_below(connection: sqlite3.Connection, chosen: Filter, path: str) -> l
 
 def events_of_package(connection: sqlite3.Connection, chosen: Filter) -> list[Event]:
     """The same of all paths of `chosen.package`."""
-    source = (
-        """FROM runs r CROSS JOIN touches t ON t.id BETWEEN r.first AND r.last CROSS JOIN paths x ON x.id = t.path"""
-    )
+    source = """FROM runs r CROSS JOIN touches t ON t.id BETWEEN r.first AND r.last
+        CROSS JOIN paths x ON x.id = t.path"""
     on = "EXISTS (SELECT 1 FROM shares h WHERE h.run = r.id AND h.package = ?)"
     return _found(connection, chosen, source, _STANDS, on, [chosen.package])
 
@@ -178,9 +178,6 @@ def _standing(connection: sqlite3.Connection, chosen: Filter, on: str, values: S
     return sorted(found, key=lambda event: (event.path, event.ran.host, event.ran.root))
 
 
-_STANDS = "LEFT JOIN standing s ON s.place = r.place AND s.path = t.path AND s.touch = t.id"
-
-
 class _Row(Struct):
     """A touch in a history: how often, and by which run last, it was confirmed. Numbers are those of the index."""
 
@@ -199,7 +196,8 @@ def _found(
     connection: sqlite3.Connection, chosen: Filter, source: str, also: str, on: str, values: Sequence[object]
 ) -> list[Event]:
     """Events of touches in the order of their runs. A run that found a path as it had been left is counted there. Most
-    touches only confirm: what they refer to is looked up for the others alone."""
+    touches only confirm: what they refer to is looked up for the others alone. CROSS JOIN: SQLite keeps the order, and
+    does not begin with a table that it knows nothing of."""
     where, more = _where(chosen, on, node=True)
     query = f"""SELECT r.place, r.id, r.ordering, t.node, x.path, t.remains, t.status, s.touch IS NOT NULL {source}
         CROSS JOIN places p ON p.id = r.place CROSS JOIN orders o ON o.id = r.ordering
