@@ -5,6 +5,7 @@ from requisition.cli.output import Output
 from requisition.review.history import index, questions
 from requisition.review.history.answers import origins
 from requisition.review.history.questions import Filter
+from requisition.runtime.halves import BY_THE_OTHER
 from requisition.schemas.receipt import Left, NodeRun
 from support import pasts
 
@@ -46,6 +47,14 @@ def test_what_root_did_names_the_run_and_receipt_of_its_half(tmp_path):
     assert f"  as root   run {pasts.run_id(1)}, receipt sha256:{'0' * 64}" in lines
     assert "  signed by author (ed25519)" in lines
     assert not any(line.startswith("  now") for line in lines)
+
+
+def test_in_roots_own_history_such_a_half_is_told_as_one(tmp_path):
+    ordered = pasts.order(["/etc/shadow", "/plain"], elevated=("/etc/shadow",))
+    done = NodeRun(0, "done", left=(pasts.left("/etc/shadow"),))
+    pasts.save(tmp_path / "state", pasts.receipt(0, ordered, (done, NodeRun(1, "skipped", reason=BY_THE_OTHER))))
+    (ran,) = asked(tmp_path / "state", questions.runs, Filter())
+    assert "  half of another run  " in histories.run_line(ran, PLAIN)
 
 
 def test_each_kind_of_outcome_has_words():

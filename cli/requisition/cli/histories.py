@@ -72,7 +72,7 @@ def run_line(ran: Ran, output: Output, *, packages: bool = True) -> str:
     whose = f"  {named(ran)}" if packages else ""
     where = f"{ran.host}:{ran.root}" if ran.host else ran.root
     counts = output.style(tally(ran.counts), "dim")
-    half = "  with a half as root" if ran.half is not None else ""
+    half = "  with a half as root" if ran.half is not None else "  half of another run" if ran.is_half else ""
     return (
         f"{shown(ran.started)}  {state(ran, output)}{whose}  {output.style(where, 'path')}  {counts}{half}  {ran.run}"
     )

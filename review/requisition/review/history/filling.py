@@ -22,7 +22,7 @@ SCHEMA = (
        WITHOUT ROWID""",
     """CREATE TABLE runs (id INTEGER PRIMARY KEY, host TEXT NOT NULL, run TEXT NOT NULL, stamp TEXT NOT NULL,
        problem TEXT NOT NULL, place INTEGER, ordering INTEGER, tool TEXT, state TEXT, outcome TEXT, started INTEGER,
-       finished INTEGER, until INTEGER, message TEXT, admitted TEXT, half TEXT, receipt TEXT,
+       finished INTEGER, until INTEGER, message TEXT, admitted TEXT, half TEXT, is_half INTEGER, receipt TEXT,
        first INTEGER, last INTEGER, UNIQUE (host, run))""",
     """CREATE TABLE shares (run INTEGER, package TEXT, status TEXT, nodes INTEGER NOT NULL,
        PRIMARY KEY (run, package, status)) WITHOUT ROWID""",
@@ -129,9 +129,9 @@ class Filling:
     def _fill(self, number: int, run: _Run, told: Told) -> None:
         self._connection.execute(
             """UPDATE runs SET place = ?, ordering = ?, tool = ?, state = ?, outcome = ?, started = ?, finished = ?,
-               until = ?, message = ?, admitted = ?, half = ?, receipt = ? WHERE id = ?""",
+               until = ?, message = ?, admitted = ?, half = ?, is_half = ?, receipt = ? WHERE id = ?""",
             (run.place, self._order(told.order), told.tool, told.state, told.outcome, told.started, told.finished,
-             told.until, told.message, _json(told.admitted), _json(told.half), told.receipt, number),
+             told.until, told.message, _json(told.admitted), _json(told.half), told.is_half, told.receipt, number),
         )  # fmt: skip
         self._connection.executemany(
             "INSERT INTO shares VALUES (?, ?, ?, ?)",

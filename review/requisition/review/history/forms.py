@@ -32,6 +32,7 @@ class NodeRun(Struct, frozen=True, gc=False):
     node: Annotated[int, Meta(ge=0, lt=1 << 31)]
     status: NodeStatus
     scope: tuple[_Small, ...] = ()
+    reason: str = ""
     left: Raw = _NOTHING
 
 

@@ -43,9 +43,9 @@ def writable(text: str) -> str:
 
 
 class Ran(Struct, frozen=True, omit_defaults=True):
-    """One run. Times are seconds since 1970; `taken_back` is when it or a part of it was; `checksum` is its
-    order's, `receipt` that of its last receipt. `counts` are nodes by status,
-    of the package that was asked for, or else of all."""
+    """One run. Times are seconds since 1970; `taken_back` is when it or a part of it was. `half` is what root did of it,
+    `is_half`: it is what root did of another user's run. `checksum` is its order's, `receipt` that of its last receipt.
+    `counts` are nodes by status, of the package that was asked for, or else of all."""
 
     run: str
     root: str
@@ -65,6 +65,7 @@ class Ran(Struct, frozen=True, omit_defaults=True):
     message: str = ""
     admitted: tuple[Admission, ...] = ()
     half: OtherHalf | None = None
+    is_half: bool = False
     counts: dict[str, int] = {}
     packages: tuple[str, ...] = ()
 
@@ -96,8 +97,8 @@ class Problem(Struct, frozen=True, omit_defaults=True):
 
 
 _RAN = """r.run, p.root, o.package, o.version, o.scope, r.tool, r.state, r.outcome, r.started, r.finished, o.name,
- o.checksum, r.receipt, p.host, r.until, r.message, r.admitted, r.half FROM runs r JOIN places p ON p.id = r.place
- JOIN orders o ON o.id = r.ordering"""
+ o.checksum, r.receipt, p.host, r.until, r.message, r.admitted, r.half, r.is_half
+ FROM runs r JOIN places p ON p.id = r.place JOIN orders o ON o.id = r.ordering"""
 _STANDS = "LEFT JOIN standing s ON s.place = r.place AND s.path = t.path AND s.touch = t.id"
 _BELOW = "(x.path = ? OR (x.path >= ? AND x.path < ?))"
 
@@ -249,9 +250,9 @@ class _Lookup:
 
 
 def _ran(row: Sequence[Any]) -> Ran:
-    *plain, admitted, half = row
+    *plain, admitted, half, is_half = row
     who = msgspec.json.decode(admitted, type=tuple[Admission, ...])
-    return Ran(*plain, who, msgspec.json.decode(half, type=OtherHalf | None))  # type: ignore[call-arg]
+    return Ran(*plain, who, msgspec.json.decode(half, type=OtherHalf | None), bool(is_half))  # type: ignore[call-arg]
 
 
 def _where(chosen: Filter, on: str = "", *, node: bool = False) -> tuple[str, list[object]]:

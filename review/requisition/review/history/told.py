@@ -13,6 +13,7 @@ from msgspec import Struct
 from requisition.review.history import forms
 from requisition.review.history.fold import DONE, FAILED, STATUSES
 from requisition.review.history.inventory import Key
+from requisition.runtime.halves import BY_THE_OTHER
 from requisition.schemas import orderfile
 from requisition.schemas.checksum import checksum
 from requisition.schemas.diagnostic import BadInput, Failure
@@ -66,9 +67,9 @@ so they are plain tuples."""
 
 
 class Told(Struct, frozen=True):
-    """What a run's receipts say. Times are seconds since 1970; `until` is when something of it was taken back.
-    `receipt` is the checksum of the last; `counts` are nodes by package and status; `problem` says which of the
-    receipts could not be read, and why."""
+    """What a run's receipts say. Times are seconds since 1970; `until` is when something of it was taken back. `half`
+    is what root did of it, `is_half`: it is what root did of another user's run. `receipt` is the checksum of the last;
+    `counts` are nodes by package and status; `problem` says which of the receipts could not be read, and why."""
 
     order: OrderFacts
     root: str
@@ -81,6 +82,7 @@ class Told(Struct, frozen=True):
     message: str
     admitted: tuple[Admission, ...]
     half: OtherHalf | None
+    is_half: bool
     receipt: str
     counts: Mapping[tuple[str, NodeStatus], int]
     touches: list[Touch]
@@ -174,6 +176,7 @@ class Reader:
             last.message,
             last.admitted,
             last.elevated,
+            any(run.status == "skipped" and run.reason == BY_THE_OTHER for run in last.nodes),
             receipt,
             counts,
             touches,
