@@ -38,14 +38,16 @@ def writable(text: str) -> str:
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        raise BadInput.of(f"{ascii(text)[:80]} is no text in UTF-8", next="no receipt can tell of it") from error
+        raise BadInput.of(
+            f"…{ascii(text)[1:-1][-60:]} is no text in UTF-8", next="no receipt can tell of it"
+        ) from error
     return text
 
 
 class Ran(Struct, frozen=True, omit_defaults=True):
-    """One run. Times are seconds since 1970; `taken_back` is when it or a part of it was. `half` is what root did of it,
-    `is_half`: it is what root did of another user's run. `checksum` is its order's, `receipt` that of its last receipt.
-    `counts` are nodes by status, of the package that was asked for, or else of all."""
+    """One run. Times are seconds since 1970; `taken_back` is when it or a part of it was. `half` is what root did of
+    it, `is_half`: it is what root did of another user's run. `checksum` is its order's, `receipt` that of its last
+    receipt. `counts` are nodes by status, of the package that was asked for, or else of all."""
 
     run: str
     root: str
