@@ -52,6 +52,7 @@ bench: $(READY)  ## Measure; figures for docs, not a test.
 	$(BIN)/python bench/walk.py
 	$(BIN)/python bench/fleet_plan.py
 	$(BIN)/python bench/fleet_store.py
+	$(BIN)/python bench/history.py
 	$(BIN)/python bench/watch.py
 	$(BIN)/python bench/delivery.py
 
