@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from requisition.services.fleet import effects
 from requisition.services.fleet.events import Record
-from requisition.services.fleet.store import Fenced, Kind, Paper, Store, Transaction
+from requisition.services.fleet.store import Fenced, Kind, Paper, Rows, Store
 
 Tell = Callable[[str, str], None]
 """Told of something people should find in the log: level and text."""
@@ -99,36 +99,36 @@ class Applier:
                     self._tell("error", f"{kind} is for a host to do, not for a server; it was dropped (a defect)")
 
 
-def execute(effect: effects.Effect, change: Change, transaction: Transaction) -> None:  # noqa: C901  (a table, in words)
+def execute(effect: effects.Effect, change: Change, rows: Rows) -> None:  # noqa: C901  (a table, in words)
     """One effect, within the transaction of its event. Those that are said and not written, and those of hosts, write
     nothing."""
     match effect:
         case effects.AppendLog(event):
-            transaction.append(Record(change.number, change.at, event))
+            rows.append(Record(change.number, change.at, event))
         case effects.SaveHost(host):
-            transaction.put(Kind.HOST, host.name, host)
+            rows.put(Kind.HOST, host.name, host)
         case effects.ForgetHost(name):
-            transaction.drop(Kind.HOST, name)
+            rows.drop(Kind.HOST, name)
         case effects.SaveRollout(rollout):
-            transaction.put(Kind.ROLLOUT, rollout.id, rollout)
+            rows.put(Kind.ROLLOUT, rollout.id, rollout)
         case effects.ForgetRollout(name):
-            transaction.drop(Kind.ROLLOUT, name)
-            transaction.discard(Paper.ROLLOUT, name)
+            rows.drop(Kind.ROLLOUT, name)
+            rows.discard(Paper.ROLLOUT, name)
         case effects.SaveChannel(channel):
-            transaction.put(Kind.CHANNEL, channel.name, channel)
+            rows.put(Kind.CHANNEL, channel.name, channel)
         case effects.SaveSettings(settings):
-            transaction.put(Kind.SETTINGS, "", settings)
+            rows.put(Kind.SETTINGS, "", settings)
         case effects.PutDispatch(host, dispatch):
-            transaction.put(Kind.OUTBOX, host, dispatch)
+            rows.put(Kind.OUTBOX, host, dispatch)
         case effects.PurgeDispatch(host):
-            transaction.drop(Kind.OUTBOX, host)
+            rows.drop(Kind.OUTBOX, host)
         case effects.InsertQuarantine(bad):
-            transaction.keep(Kind.QUARANTINE, f"{bad.channel} {bad.order}", bad)
+            rows.keep(Kind.QUARANTINE, f"{bad.channel} {bad.order}", bad)
         case effects.ClearQuarantine(channel, order):
-            transaction.drop(Kind.QUARANTINE, f"{channel} {order}")
+            rows.drop(Kind.QUARANTINE, f"{channel} {order}")
         case effects.UseNonce(nonce, at, forget):
-            transaction.use_nonce(nonce, at, forget)
+            rows.use_nonce(nonce, at, forget)
         case effects.SaveHint(slot, retire_at):
-            transaction.put(Kind.HINT, slot, retire_at)
+            rows.put(Kind.HINT, slot, retire_at)
         case effects.CutLog(before):
-            transaction.cut(before)
+            rows.cut(before)

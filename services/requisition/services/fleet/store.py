@@ -104,9 +104,8 @@ class Seat(Struct, frozen=True):
     beat: int
 
 
-class Transaction(Protocol):
-    """Changes that all happen or none. Each does the same when it is done twice, but `append`: a number is used
-    once."""
+class Rows(Protocol):
+    """What effects change. Each change is the same when it is done twice, but `append`: a number is used once."""
 
     def append(self, record: Record) -> None:
         """The next row of the log. Raises Conflicted when its number is not the next one."""
@@ -123,14 +122,18 @@ class Transaction(Protocol):
     def use_nonce(self, nonce: str, at: int, forget: int) -> None:
         """The nonce was used; those from before `forget` are deleted."""
 
-    def file(self, paper: Paper, name: str, data: bytes) -> None:
-        """The document is this now."""
-
     def discard(self, paper: Paper, name: str) -> None:
         """The document is no longer needed."""
 
     def cut(self, before: int) -> None:
         """Keep the state as it is now for `Store.base`, and delete rows of the log from before."""
+
+
+class Transaction(Rows, Protocol):
+    """Changes that all happen or none."""
+
+    def file(self, paper: Paper, name: str, data: bytes) -> None:
+        """The document is this now."""
 
 
 class Store(Protocol):

@@ -1,5 +1,5 @@
-"""The server of the simulation: one mutator over the real planner and fold, an applier over dictionaries that survive
-its crashes, as a database would."""
+"""The server of the simulation: one mutator over the real planner, fold and applier, and a disk (`disk`) that survives
+its crashes."""
 
 from collections.abc import Callable
 
@@ -12,15 +12,9 @@ from requisition.services.fleet.layout import Layout
 from requisition.services.fleet.offers import offer_for
 from requisition.services.fleet.planner import plan_next
 from requisition.services.fleet.rollout import Tip
+from requisition.services.fleet.simulate.disk import Disk
 from requisition.services.fleet.simulate.world import World
-from requisition.services.fleet.state import (
-    ChannelState,
-    Dispatch,
-    FleetState,
-    HostState,
-    Quarantined,
-    RolloutState,
-)
+from requisition.services.fleet.state import Dispatch, FleetState
 
 TICK = 5_000
 
@@ -44,60 +38,6 @@ class Answer(Struct, frozen=True):
     missing: int
     offer: Dispatch | None
     tip: Tip | None
-
-
-class Disk:
-    """What the server wrote: rows, documents, the log, what hosts are to be given. Changed by one transaction at a
-    time."""
-
-    def __init__(self) -> None:
-        self.hosts: dict[str, HostState] = {}
-        self.rollouts: dict[str, RolloutState] = {}
-        self.channels: dict[str, ChannelState] = {}
-        self.quarantined: dict[tuple[str, str], Quarantined] = {}
-        self.nonces: dict[str, int] = {}
-        self.outbox: dict[str, Dispatch] = {}
-        self.log: list[events.Record] = []
-        self.documents: dict[str, Layout] = {}
-        self.tips: dict[str, Tip] = {}
-        self.log_from = 0
-
-    def load(self, now: int) -> FleetState:
-        """The state as the rows have it, after a start at `now`."""
-        return FleetState(
-            number=len(self.log),
-            log_from=self.log_from,
-            hosts=dict(self.hosts),
-            rollouts=dict(self.rollouts),
-            channels=dict(self.channels),
-            quarantined=dict(self.quarantined),
-            nonces=dict(self.nonces),
-            layouts=dict(self.documents),
-            up_since=now,
-        )
-
-    def apply(self, effect: effects.Effect, now: int) -> None:
-        """One remote effect. Doing it twice is doing it once; local ones have no business here."""
-        match effect:
-            case effects.AppendLog(event):
-                self.log_from = self.log_from or now
-                self.log.append(events.Record(len(self.log) + 1, now, event))
-            case effects.SaveHost(host):
-                self.hosts[host.name] = host
-            case effects.SaveRollout(rollout):
-                self.rollouts[rollout.id] = rollout
-            case effects.SaveChannel(channel):
-                self.channels[channel.name] = channel
-            case effects.PutDispatch(name, dispatch):
-                self.outbox[name] = dispatch
-            case effects.PurgeDispatch(name):
-                self.outbox.pop(name, None)
-            case effects.InsertQuarantine(quarantined):
-                self.quarantined.setdefault((quarantined.channel, quarantined.order), quarantined)
-            case effects.UseNonce(nonce, at, forget):
-                self.nonces = {name: used for name, used in self.nonces.items() if used >= forget} | {nonce: at}
-            case effects.CutLog(before):
-                self.log_from = before
 
 
 class Server:
