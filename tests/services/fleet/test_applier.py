@@ -139,6 +139,20 @@ def test_a_bad_event_is_told_counted_and_left_out_with_what_comes_after_it(scene
     assert scene.numbers() == [1, 2]
 
 
+def test_what_fails_together_and_not_alone_is_written_one_after_the_other(scene, monkeypatch):
+    real, calls = scene.store.transaction, []
+
+    def once_broken(seat):
+        calls.append(seat)
+        if len(calls) == 1:
+            raise Failed.of("busy")
+        return real(seat)
+
+    monkeypatch.setattr(scene.store, "transaction", once_broken)
+    assert scene.commit(change(1), change(2), change(3)) == 3
+    assert (scene.numbers(), len(calls)) == ([1, 2, 3], 4)
+
+
 def test_a_change_that_is_written_already_is_not_written_again(scene):
     assert scene.commit(change(1, effects.SaveHost(HOST))) == 1
     assert scene.commit(change(1, effects.SaveHost(replace(HOST, seq=9)))) == 0

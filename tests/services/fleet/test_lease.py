@@ -68,6 +68,7 @@ class Standby:
         if self.task is not None:
             self.task.cancel()
             await asyncio.gather(self.task, return_exceptions=True)
+            self.task = None
         self.clerk.close()
 
 
@@ -148,12 +149,15 @@ async def test_a_store_that_cannot_be_reached_for_a_while_costs_nobody_the_seat(
     for _ in range(9):
         await one.go(5)
         await other.go(5)
+    one.store.leave = broken
     del one.store.beat, other.store.seat
     await one.go(5)
     await other.go(5)
     assert (one.seats, other.seats) == ([1], [])
     assert any("no sign of life" in text for text in one.told)
     assert any("cannot be seen who plans" in text for text in other.told)
+    await one.end()
+    assert any("could not be given up" in text for text in one.told)
 
 
 @scenario
