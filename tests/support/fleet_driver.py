@@ -22,12 +22,13 @@ from msgspec.structs import replace
 from requisition.services.fleet import events
 from requisition.services.fleet.applier import Applier
 from requisition.services.fleet.layout import Layout
-from requisition.services.fleet.reactor import Answer, NotTaken, Reactor
+from requisition.services.fleet.reactor import NotTaken, Reactor
 from requisition.services.fleet.rollout import Tip
 from requisition.services.fleet.state import FleetState, HostState, Phase, Settings
 from requisition.services.fleet.store import Clerk, Paper, Store, rebuilt
 from requisition.services.fleet.store_postgres import PostgresStore
 from requisition.services.fleet.store_sqlite import SqliteStore
+from requisition.services.fleet.turn import Answer
 from support.fleets import OLD, made
 
 HOSTS = tuple(f"h{number:02}" for number in range(12))

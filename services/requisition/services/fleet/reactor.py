@@ -13,7 +13,6 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
-from msgspec import Struct
 from msgspec.structs import replace
 
 from requisition.schemas.diagnostic import Failed, Failure
@@ -21,13 +20,12 @@ from requisition.services.clock import Clock
 from requisition.services.fleet import effects, events
 from requisition.services.fleet.actions import PlanAction
 from requisition.services.fleet.applier import Applier, Change, Tell
-from requisition.services.fleet.fold import apply, heard, known
 from requisition.services.fleet.layout import Layout
-from requisition.services.fleet.offers import offer_for
 from requisition.services.fleet.planner import plan_next
 from requisition.services.fleet.rollout import Tip
-from requisition.services.fleet.state import Dispatch, FleetState
+from requisition.services.fleet.state import FleetState
 from requisition.services.fleet.store import Clerk, Fenced, Paper, Saved, Store
+from requisition.services.fleet.turn import Answer, Turn
 
 WAITING = 1_024
 """Places in each queue: about what a disk that hesitates for a tenth of a second keeps waiting on a busy server."""
@@ -44,50 +42,6 @@ T = TypeVar("T")
 
 class NotTaken(Failed):
     """It was not written, and the state knows nothing of it. Come again."""
-
-
-class Answer(Struct, frozen=True):
-    """To a host that asked: the server's time; up to where its reports are on the disk (0: nothing new is); from where
-    they are missing (0: nowhere); what it is to do, if anything."""
-
-    at: int
-    acknowledged: int
-    missing: int
-    offer: Dispatch | None
-
-
-class Turn:
-    """One entry of the inbox in the hands of the mutator: the state, and what changed of it."""
-
-    def __init__(self, fleet: FleetState, now: int, run: int) -> None:
-        self.fleet, self.now, self.run = fleet, now, run
-        self.changes: list[Change] = []
-
-    def take(self, event: events.Event) -> Change:
-        """An event happens."""
-        self.fleet, found = apply(self.fleet, event, self.now)
-        return self._changed(found)
-
-    def hear(self, word: events.Heartbeat) -> Change:
-        """A host was heard of."""
-        self.fleet, found = heard(self.fleet, word, self.now)
-        return self._changed(found)
-
-    def publish(self, layout: Layout, tip: Tip, *papers: tuple[Paper, str, bytes]) -> bool:
-        """A tip and its rollout arrive; `papers` are kept in the transaction of the event, if it is the one of its
-        channel now."""
-        change = self.take(events.Noted(events.Published(tip.channel, tip.rollout, tip.serial, tip.signed_at)))
-        found = self.fleet.channels.get(tip.channel)
-        if found is None or (found.tip, found.serial, found.signed_at) != (tip.rollout, tip.serial, tip.signed_at):
-            return False
-        self.fleet = known(self.fleet, layout)
-        self.changes[-1] = change._replace(papers=papers)
-        return True
-
-    def _changed(self, found: tuple[effects.Effect, ...]) -> Change:
-        change = Change(self.fleet.number, self.now, found)
-        self.changes.append(change)
-        return change
 
 
 class _Asked(NamedTuple):
@@ -168,19 +122,7 @@ class Reactor:
     async def check_in(self, word: events.Heartbeat, reports: Sequence[events.Report], *, takes_work: bool) -> Answer:
         """A host asks. That word and reports are its own was verified."""
 
-        def do(turn: Turn) -> Answer:
-            said = [one for report in reports for one in turn.take(report).answers]
-            said += turn.hear(word).answers
-            host = turn.fleet.hosts.get(word.host)
-            acknowledged = max((one.seq for one in said if isinstance(one, effects.Acknowledge)), default=0)
-            missing = [one.seq for one in said if isinstance(one, effects.AskAgain)]
-            lacks = missing[-1] if missing and host is not None and missing[-1] > host.seq else 0
-            offer = offer_for(turn.fleet, word.host, turn.now) if takes_work else None
-            if offer is not None:
-                turn.take(events.Noted(events.Handed(word.host, offer.number)))
-            return Answer(turn.now, acknowledged, lacks, offer)
-
-        return await self.ask(do)
+        return await self.ask(lambda turn: turn.check_in(word, reports, takes_work=takes_work))
 
     async def publish(self, layout: Layout, document: bytes, tip: Tip, signed: bytes) -> bool:
         """A verified rollout and its verified tip, as they were received. Gives whether that is the channel's tip now;
