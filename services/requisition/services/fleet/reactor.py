@@ -121,7 +121,6 @@ class Reactor:
 
     async def check_in(self, word: events.Heartbeat, reports: Sequence[events.Report], *, takes_work: bool) -> Answer:
         """A host asks. That word and reports are its own was verified."""
-
         return await self.ask(lambda turn: turn.check_in(word, reports, takes_work=takes_work))
 
     async def publish(self, layout: Layout, document: bytes, tip: Tip, signed: bytes) -> bool:
