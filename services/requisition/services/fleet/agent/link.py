@@ -1,0 +1,97 @@
+"""The way to a server, as the agent sees it: bytes there, bytes back. Nothing that comes is believed here; who asks
+bounds how much of it is read, and for how long.
+
+What is asked for work (`Ask`) and answered (`Answer`) is JSON; documents and contents are named by their digest.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator
+from typing import Annotated, Literal, Protocol
+
+from msgspec import Meta, Struct
+
+from requisition.schemas.diagnostic import Failed
+from requisition.services.fleet.events import Heartbeat, Moment
+from requisition.services.fleet.rollout import Digest
+from requisition.services.fleet.trustslots import Untrusted
+
+Pieces = AsyncGenerator[bytes, None]
+
+
+class Unreachable(Failed):
+    """Nobody answers now; asking again later may help."""
+
+
+class Ask(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """`word`: that the host is there. `reports`: the oldest that were not acknowledged, as they were signed
+    (`sealed.write`), without gaps."""
+
+    version: Literal[1] = 1
+    word: Heartbeat
+    reports: tuple[bytes, ...] = ()
+
+
+class Offer(Struct, frozen=True, omit_defaults=True):
+    """What the host is to do (`state.Dispatch`), and why it should believe that: `tip`, or, to go back, `verb`, an
+    operator's. Both as they were signed."""
+
+    number: Annotated[int, Meta(ge=1, le=1 << 53)]
+    rollout: Digest
+    order: Digest
+    recall: bool = False
+    tip: bytes = b""
+    verb: bytes = b""
+
+
+class Answer(Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """At which time of the server's it was given; of which stream all reports up to `acknowledged` are on its disk, and
+    from which on they are `missing` (0 for nowhere). Unknown fields are of a newer server, and left out."""
+
+    version: Literal[1] = 1
+    at: Moment
+    stream: str
+    acknowledged: Annotated[int, Meta(ge=0, le=1 << 53)] = 0
+    missing: Annotated[int, Meta(ge=0, le=1 << 53)] = 0
+    offer: Offer | None = None
+
+
+class Link(Protocol):
+    """A server. Each raises Unreachable when it cannot be asked, or breaks off."""
+
+    def ask(self, body: bytes) -> Pieces:
+        """Send an `Ask`; an `Answer` comes back."""
+        ...
+
+    def document(self, digest: str) -> Pieces:
+        """A signed document (`sealed.write`): the digest is that of its payload."""
+        ...
+
+    def content(self, digest: str) -> Pieces:
+        """A file that an order reads: the digest is that of its bytes."""
+        ...
+
+
+async def received(pieces: Pieces, limit: int, silence: float, what: str) -> Pieces:
+    """The pieces, as long as they are no more than `limit` bytes in all, with no more than `silence` seconds before
+    each. Raises Untrusted for more, Unreachable for silence."""
+    size = 0
+    async with contextlib.aclosing(pieces):
+        while True:
+            try:
+                async with asyncio.timeout(silence):
+                    piece = await anext(pieces, b"")
+            except TimeoutError as error:
+                raise Unreachable.of(f"the {what} does not come", why=f"nothing came for {silence:g} s") from error
+            if not piece:
+                return
+            size += len(piece)
+            if size > limit:
+                raise Untrusted.of(f"the {what} is larger than the {limit} bytes that it may have")
+            yield piece
+
+
+async def whole(pieces: Pieces, limit: int, silence: float, what: str) -> bytes:
+    """All of them together. Raises as `received` does."""
+    async with contextlib.aclosing(received(pieces, limit, silence, what)) as found:
+        return b"".join([piece async for piece in found])

@@ -1,0 +1,188 @@
+"""Orders on this machine: which one stands, as the runtime's own receipts say; to install one, and to go back.
+
+Only runs of orders that the fleet gave are looked at and taken back; what else somebody applies here is theirs. Each
+step can be repeated: one that was cut off is found in the receipts, and gone on with.
+"""
+
+import asyncio
+import os
+from collections.abc import Sequence
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from requisition.runtime.frames import EXIT_CODES, Request, Result, Verb
+from requisition.runtime.layout import root_directory
+from requisition.runtime.lock import is_held
+from requisition.runtime.past import runs
+from requisition.runtime.runinfo import RunInfo
+from requisition.schemas.diagnostic import BadInput, Failure
+from requisition.services.fleet.agent.cache import Cache
+from requisition.services.fleet.agent.runtime import Runtime, explained
+from requisition.services.fleet.agent.spool import Spool
+from requisition.services.fleet.agent_state import RollbackEnded, RunDeferred, RunEnded
+
+_PAUSE = 0.1
+_PATIENCE = 120.0
+_MOST_SECRET = 1 << 20
+
+
+class Ours(Struct, frozen=True):
+    """A run of an order of the fleet."""
+
+    order: str
+    info: RunInfo
+
+    @property
+    def whole(self) -> bool:
+        """Whether all that it did stands."""
+        return self.info.state == "executed" and self.info.outcome != "error"
+
+    @property
+    def left_something(self) -> bool:
+        """Whether there is something of it to take back."""
+        return self.info.state == "running" or (
+            self.info.state in ("executed", "failed") and bool(set(self.info.summary) - {"unchanged", "skipped"})
+        )
+
+
+def ours(past: Sequence[RunInfo], orders: dict[str, str]) -> tuple[Ours, ...]:
+    """Runs of the fleet's orders, oldest first. `orders`: their names by checksum."""
+    known = (info for info in past if info.order_checksum in orders and info.verb != "elevated")
+    return tuple(Ours(orders[info.order_checksum], info) for info in known)
+
+
+def standing(found: Sequence[Ours]) -> Ours | None:
+    """The newest run of which something stands, whole or not."""
+    return next((one for one in reversed(found) if one.whole or one.left_something), None)
+
+
+def to_take_back(found: Sequence[Ours], prior: str) -> tuple[str, ...]:
+    """The runs, newest first, after which what is left is what the last whole run of `prior` left; all, when it is ""
+    or has none."""
+    last = max((number for number, one in enumerate(found) if prior and one.order == prior and one.whole), default=-1)
+    return tuple(one.info.run_id for one in reversed(found[last + 1 :]) if one.left_something)
+
+
+class Orders:
+    """What is done with orders on one target root. `secrets`: names that orders use, and the files they are in. `mark`:
+    a file that is there when the machine must be started again, "" for none."""
+
+    def __init__(
+        self, runtime: Runtime, cache: Cache, spool: Spool, *, root: str, trust: str, secrets: dict[str, str], mark: str
+    ) -> None:
+        self._runtime, self._cache, self._spool = runtime, cache, spool
+        self._root, self._trust, self._secrets, self._mark = root, trust, secrets, mark
+
+    async def standing(self) -> str:
+        """The order that stands here whole, "" when none does."""
+        last = standing(await self._ours())
+        return last.order if last is not None and last.whole else ""
+
+    async def _touched(self) -> str:
+        """The order of which something stands: after a failure a half one is one to go back from."""
+        last = standing(await self._ours())
+        return last.order if last is not None else ""
+
+    def awaits_restart(self) -> bool:
+        """Whether the machine says that it must be started again."""
+        return bool(self._mark) and os.path.exists(self._mark)
+
+    async def install(self, order: str) -> RunEnded | RunDeferred:
+        """Run an order, or go on with its run that was cut off."""
+        await self._free()
+        marked = self.awaits_restart()
+        try:
+            cut_off = [one for one in await self._ours() if one.info.state == "running"]
+            for one in cut_off:
+                if one.order != order:
+                    await self._roll_back(one.info.run_id)
+            mine = next((one.info.run_id for one in cut_off if one.order == order), "")
+            result = await self._runtime.ask(self._again("resume", mine) if mine else self._apply(order))
+        except Failure as failure:
+            return RunEnded(
+                ok=False, standing=await self._touched(), exit_code=failure.exit_code, reason=_line(failure)
+            )
+        if result.status != "done":
+            return RunEnded(
+                ok=False, standing=await self._touched(), exit_code=EXIT_CODES[result.status], reason=explained(result)
+            )
+        if self.awaits_restart() and not marked:
+            return RunDeferred("machine")
+        return RunEnded(ok=True, standing=await self.standing())
+
+    async def take_back(self, prior: str) -> RollbackEnded:
+        """Go back to where `prior` stood last; install it where no run of it stands any more."""
+        await self._free()
+        try:
+            for run_id in to_take_back(await self._ours(), prior):
+                result = await self._roll_back(run_id)
+                if result.status != "done":
+                    return await self._stuck(EXIT_CODES[result.status], explained(result))
+            if prior and await self.standing() != prior:
+                result = await self._runtime.ask(self._apply(prior, downgrade=True))
+                if result.status != "done":
+                    return await self._stuck(EXIT_CODES[result.status], explained(result))
+        except Failure as failure:
+            return await self._stuck(failure.exit_code, _line(failure))
+        if (
+            not prior
+        ):  # an order that found all as it wants it stands, in a way, but there is nothing of it to take back
+            return RollbackEnded(ok=True, standing="")
+        return RollbackEnded(ok=True, standing=await self.standing())
+
+    async def drift(self) -> str:
+        """How the machine differs from what receipts say was left; "" when it does not. Raises Failure."""
+        result = await self._runtime.ask(
+            Request(verb="status", state_dir=self._runtime.state_dir, target_root=self._root)
+        )
+        if result.status == "changes":
+            return ", ".join(f"{count} {kind}" for kind, count in result.summary.items() if kind != "ok" and count)
+        return explained(result)
+
+    async def _stuck(self, exit_code: int, reason: str) -> RollbackEnded:
+        return RollbackEnded(ok=False, standing=await self._touched(), exit_code=exit_code, reason=reason)
+
+    async def _roll_back(self, run_id: str) -> Result:
+        return await self._runtime.ask(self._again("rollback", run_id))
+
+    def _apply(self, order: str, *, downgrade: bool = False) -> Request:
+        return replace(
+            self._again("apply"), order_path=self._cache.path(order), target_root=self._root, allow_downgrade=downgrade
+        )
+
+    def _again(self, verb: Verb, run_id: str = "") -> Request:
+        """Raises BadInput when a secret cannot be read."""
+        return Request(
+            verb=verb,
+            state_dir=self._runtime.state_dir,
+            run_id=run_id,
+            trust_path=self._trust,
+            secrets={name: _secret(name, path) for name, path in self._secrets.items()},
+        )
+
+    async def _ours(self) -> tuple[Ours, ...]:
+        past = await asyncio.to_thread(runs, self._runtime.state_dir)
+        return ours(past, await self._spool.orders())
+
+    async def _free(self) -> None:
+        """Wait for a run that another life of this agent began: told to stop, it takes back what it did."""
+        lock = f"{root_directory(self._runtime.state_dir, self._root)}/lock"
+        until = asyncio.get_running_loop().time() + _PATIENCE
+        while is_held(lock) and asyncio.get_running_loop().time() < until:
+            await asyncio.sleep(_PAUSE)
+
+
+def _secret(name: str, path: str) -> str:
+    """Raises BadInput."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(_MOST_SECRET).decode().rstrip("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is no UTF-8"
+        raise BadInput.of(f"the secret {name} cannot be read", where=path, why=why or "") from error
+
+
+def _line(failure: Failure) -> str:
+    first = failure.diagnostics[0]
+    return f"{first.what}: {first.why}" if first.why else first.what
