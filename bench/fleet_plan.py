@@ -11,7 +11,7 @@ import time
 from msgspec.structs import replace
 
 from requisition.services.fleet.actions import PlanAction
-from requisition.services.fleet.events import Noted, Planned
+from requisition.services.fleet.events import Noted, Planned, Probed, Report
 from requisition.services.fleet.fold import apply
 from requisition.services.fleet.layout import layout
 from requisition.services.fleet.planner import plan_next
@@ -107,6 +107,20 @@ def main() -> None:
     for name, state in situations.items():
         spent, scan, actions = median(state)
         print(f"  {name:<44} {spent:7.1f}   scan {scan:5.2f}   {spent / scan:5.0f} ×   {actions} actions")
+    print(f"  one report taken in {report(start):30.3f}")
+
+
+def report(state: FleetState, runs: int = 200) -> float:
+    """Milliseconds to take one report of a host in."""
+    name, times = next(iter(state.hosts)), []
+    rollout = next(iter(state.layouts))
+    for number in range(1, runs + 1):
+        event = Probed(rollout, "answers", passed=bool(number % 2))
+        one = Report(host=name, stream=name, seq=number, at=NOW, event=event)
+        begin = time.perf_counter()
+        state, _ = apply(state, one, NOW)
+        times.append(time.perf_counter() - begin)
+    return statistics.median(times) * 1000
 
 
 if __name__ == "__main__":

@@ -17,6 +17,32 @@ SECOND = 1_000
 MINUTE = 60_000
 DAY = 86_400_000
 OLD = digest(b"old")
+FLEET_YAML = """\
+version: "1"
+fleet: home
+hosts:
+  db1: {channel: db}
+  web1: {channel: web, platform: linux/amd64, tags: [canary]}
+  web2: {channel: web, platform: linux/amd64}
+channels:
+  db: {package: packages/db, policy: plain}
+  web: {order: web.plan, policy: careful, freshness: 1d, signing: 6h, after: [db]}
+policies:
+  plain: {}
+  careful:
+    waves:
+      - {name: canary, hosts: '"canary" in tags', soak: 10m}
+      - {name: all, hosts: all}
+    on_failure: halt
+    health: {max_failures: 1, max_percent: 10}
+edges:
+  - {before: web1, after: web2}
+budgets:
+  web: {hosts: channel == "web", percent: 25}
+probes:
+  answers: {kind: http, hosts: channel == "web", url: "http://127.0.0.1/health"}
+  mail: {kind: units, units: [postfix.service], mode: disabled}
+"""
 
 
 def order_of(serial: int) -> str:

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from requisition.services.delivery.bandwidth import limit_at, next_change
-from requisition.services.delivery.config import PAUSED, Bandwidth, Window
+from requisition.services.delivery.bandwidth import limit_at, next_change, share_at
+from requisition.services.delivery.config import PAUSED, Bandwidth, Destination, Window
 
 MINUTE, WEEK = 60, 7 * 24 * 3600
 MON, FRI, SAT, SUN = 0, 4, 5, 6
@@ -109,3 +109,11 @@ def test_until_the_next_change_nothing_changes(bandwidth: Bandwidth, now: float,
         assert limit_at(bandwidth, change) != present
     between = data.draw(st.floats(now, min(change or now + WEEK, now + WEEK), exclude_max=True))
     assert limit_at(bandwidth, between) == present
+
+
+@pytest.mark.parametrize(
+    ("limit", "workers", "share"), [(900, 3, 300), (2, 3, 1), (None, 3, None), (PAUSED, 3, PAUSED)]
+)
+def test_workers_of_a_destination_keep_to_its_limit_together(limit, workers, share):
+    destination = Destination("nas", "local", path="/nas", workers=workers, bandwidth=Bandwidth(limit))
+    assert share_at(destination, 0.0) == share

@@ -1,4 +1,5 @@
-"""What kind of failure it was: the exit status first, then the text; the texts are what the programs really said."""
+"""What kind of failure it was: the exit status first, then the text; most texts are what the programs said here, those of clouds (quota, throttling)
+are from their sources."""
 
 import pytest
 from hypothesis import given

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 
@@ -10,6 +11,7 @@ from requisition.services.fleet.agent_reducer import step
 from requisition.services.fleet.agent_state import (
     AgentState,
     Heard,
+    Joined,
     Missing,
     Offered,
     ProbeSeen,
@@ -170,7 +172,19 @@ def test_a_policy_to_halt_goes_back_by_the_word_of_an_operator_alone() -> None:
     agent = replace(CONVERGED, terms=terms_of(HALT, "a"))
     offer = OFFER._replace(number=2, recall=True, terms=terms_of(HALT, "a"))
     assert after(agent, offer).phase is Phase.CONVERGED
-    assert after(agent, offer._replace(by_operator=True)).phase is Phase.ROLLING_BACK
+    assert after(agent, offer._replace(authority="operator")).phase is Phase.ROLLING_BACK
+
+
+@pytest.mark.parametrize(
+    ("authority", "phase"), [("", Phase.CONVERGED), ("proof", Phase.ROLLING_BACK), ("operator", Phase.ROLLING_BACK)]
+)
+def test_where_keys_are_known_a_server_must_prove_that_others_failed(authority: Any, phase: Phase) -> None:
+    terms = replace(terms_of(BACK, "a"), keyed=True)
+    offer = OFFER._replace(number=2, recall=True, terms=terms, authority=authority)
+    agent, found = step(replace(CONVERGED, terms=terms), offer, START)
+    assert agent.phase is phase
+    if not authority:
+        assert "nothing proves that enough hosts failed" in reports(found)[0].reason
 
 
 def test_a_recall_with_nothing_to_go_back_from_is_answered_with_how_it_stands() -> None:
@@ -213,7 +227,29 @@ def test_what_the_server_lost_is_told_anew_as_it_stands() -> None:
     assert agent.seq == CONVERGED.seq + 1
 
 
+def test_a_host_that_is_enrolled_again_says_how_it_stands_first() -> None:
+    agent, found = step(CONVERGED, Joined("t"), START + DAY)
+    assert [(one.seq, type(one.event)) for one in found if isinstance(one, effects.EmitEvent)] == [(1, events.Restated)]
+    assert (agent.stream, agent.seq, agent.dispatches, agent.serial) == ("t", 1, 0, 5), "what was begun stays begun"
+    unconfirmed, _ = step(SOAKING, Joined("t"), START + SECOND)
+    assert after(unconfirmed, Heard(1)).deadline == 0, "its restatement is what confirms it now"
+    assert after(unconfirmed, Heard(0)).deadline
+
+
 def test_a_newer_offer_goes_back_to_the_order_that_converged() -> None:
     newer = OFFER._replace(number=2, terms=terms_of(made([["a"]], serial=6), "a"))
     assert after(CONVERGED, newer).prior == ORDER
     assert after(SOAKING, newer).prior == OLD
+
+
+def test_what_a_tool_printed_at_length_is_told_in_a_report_that_can_be_read() -> None:
+    _, found = step(ACTIVATING, RunEnded(ok=False, standing=OLD, exit_code=1, reason="x" * 100_000), START)
+    told = reports(found)[0]
+    assert told.reason == "x" * 2047 + "…"
+    report = events.Report(host="a", stream="s", seq=2, at=START, event=told)
+    assert msgspec.json.decode(msgspec.json.encode(report), type=events.Report) == report
+
+
+@pytest.mark.parametrize("agent", [IDLE, ACTIVATING, SOAKING, CONVERGED], ids=lambda agent: agent.phase)
+def test_the_state_of_a_host_is_read_as_it_was_saved(agent: AgentState) -> None:
+    assert msgspec.json.decode(msgspec.json.encode(agent), type=AgentState) == agent

@@ -6,34 +6,8 @@ from pathlib import Path
 import pytest
 
 from requisition.schemas.diagnostic import BadInput, Refused
-from requisition.services.fleet import config
-
-GOOD = """\
-version: "1"
-fleet: home
-hosts:
-  db1: {channel: db}
-  web1: {channel: web, platform: linux/amd64, tags: [canary]}
-  web2: {channel: web, platform: linux/amd64}
-channels:
-  db: {package: packages/db, policy: plain}
-  web: {order: web.plan, policy: careful, freshness: 1d, signing: 6h, after: [db]}
-policies:
-  plain: {}
-  careful:
-    waves:
-      - {name: canary, hosts: '"canary" in tags', soak: 10m}
-      - {name: all, hosts: all}
-    on_failure: halt
-    health: {max_failures: 1, max_percent: 10}
-edges:
-  - {before: web1, after: web2}
-budgets:
-  web: {hosts: channel == "web", percent: 25}
-probes:
-  answers: {kind: http, hosts: channel == "web", url: "http://127.0.0.1/health"}
-  mail: {kind: units, units: [postfix.service], mode: disabled}
-"""
+from requisition.services.fleet import config, fleetfile
+from support.fleets import FLEET_YAML as GOOD
 
 
 def findings(text: str) -> list[str]:
@@ -45,7 +19,7 @@ def findings(text: str) -> list[str]:
 def test_a_fleet_is_read() -> None:
     fleet = config.parse(GOOD, "fleet.yaml")
     assert fleet.hosts["web1"].tags == ("canary",)
-    assert config.span(fleet.channels["web"].freshness) == 86_400_000
+    assert fleetfile.span(fleet.channels["web"].freshness) == 86_400_000
     assert fleet.policies["careful"].waves[0].soak == "10m"
     assert config.parse(GOOD.replace('"1"', "1"), "f") == fleet
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import pytest
+from msgspec.structs import replace
 
 from requisition.services.fleet import events, gates
 from requisition.services.fleet.actions import QueueDispatch
@@ -76,6 +77,8 @@ def test_compliance_probes_hold_later_waves_back_never_their_own_or_an_earlier_o
     table.tick()
     table.converges("a")
     table.report("a", events.Probed(rollout, "answers", passed=False))
+    table.fleet = replace(table.fleet, hosts={**table.fleet.hosts, "b": replace(table.host("b"), dispatch=None)})
+    table.tick()
     assert list(table.offers()) == ["b"], "the same wave goes on"
     table.converges("b")
     table.tick()

@@ -7,10 +7,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from requisition.services.fleet import effects, events, reducer
+from requisition.services.fleet.actions import QueueDispatch
 from requisition.services.fleet.agent_reducer import step
 from requisition.services.fleet.agent_state import (
     AgentState,
     Heard,
+    Joined,
     Missing,
     Offered,
     ProbeSeen,
@@ -25,6 +27,7 @@ from requisition.services.fleet.agent_state import (
 from requisition.services.fleet.fold import fold
 from requisition.services.fleet.rollout import Budget, Health
 from requisition.services.fleet.state import BUSY, FleetState, HostState, Phase, Stage
+from requisition.services.fleet.why import why
 from support.fleets import DAY, MINUTE, OLD, START, Table, made, order_of
 
 HOSTS = ("a", "b", "c", "d", "e")
@@ -75,16 +78,16 @@ class AgentMirrored(RuleBasedStateMachine):
         if isinstance(event, events.Converged):
             self.goods.add(event.standing)
         frozen = next((one for one in ROLLOUTS if one.id == getattr(event, "rollout", "")), None)
-        report = events.Report(host="a", stream="s", seq=emitted.seq, at=emitted.at, event=event)
+        report = events.Report(host="a", stream=self.agent.stream, seq=emitted.seq, at=emitted.at, event=event)
         self.mirror, found = reducer.step(self.mirror, report, self.now, frozen)
         complaints = [one.text for one in found if isinstance(one, effects.Tell)]
         assert not [text for text in complaints if "cannot follow" in text or "that it is not in" in text], complaints
         assert not [text for text in complaints if "it says it converged" in text], complaints
 
-    @rule(number=st.integers(1, 40), which=st.sampled_from(ROLLOUTS), recall=st.booleans(), by=st.booleans(),
+    @rule(number=st.integers(1, 40), which=st.sampled_from(ROLLOUTS), recall=st.booleans(), by=st.sampled_from(["", "proof", "operator"]),
           age=st.sampled_from([0, MINUTE, DAY, 2 * DAY, -2 * MINUTE]), late=st.sampled_from([0, MINUTE, 2 * MINUTE]),
           objection=st.sampled_from(["", "", "", "not signed"]))  # fmt: skip
-    def offered(self, number: int, which: Any, recall: bool, by: bool, age: int, late: int, objection: str) -> None:
+    def offered(self, number: int, which: Any, recall: bool, by: Any, age: int, late: int, objection: str) -> None:
         before = self.agent
         offer = Offered(number, recall, terms_of(which, "a"), self.now - age, self.now - late, by, objection)
         self.say(offer)
@@ -98,7 +101,7 @@ class AgentMirrored(RuleBasedStateMachine):
 
     @rule(number=st.integers(1, 3), which=st.sampled_from(ROLLOUTS[-1:]))
     def offered_next(self, number: int, which: Any) -> None:
-        self.offered(self.agent.dispatches + number, which, recall=False, by=False, age=0, late=0, objection="")
+        self.offered(self.agent.dispatches + number, which, recall=False, by="", age=0, late=0, objection="")
 
     @rule(ok=st.booleans(), standing=STANDING)
     def run_ended(self, ok: bool, standing: str) -> None:
@@ -133,6 +136,16 @@ class AgentMirrored(RuleBasedStateMachine):
     @rule()
     def missing(self) -> None:
         self.say(Missing())
+
+    @rule()
+    def joined(self) -> None:
+        """The server lost all it knew, and the host is enrolled again."""
+        stream = self.agent.stream + "'"
+        self.mirror, _ = reducer.step(self.mirror, events.Enrolled("a", stream, ""), self.now, None)
+        self.agent, found = step(self.agent, Joined(stream), self.now)
+        for one in found:
+            if isinstance(one, effects.EmitEvent):
+                self.report(one)
 
     @rule(span=st.sampled_from([1_000, MINUTE, 5 * MINUTE, 20 * MINUTE]))
     def time_passes(self, span: int) -> None:
@@ -269,6 +282,15 @@ class FleetTold(RuleBasedStateMachine):
         probe.fleet, probe.now = fleet, self.table.now
         probe.tick(12)
         assert probe.plan() == (), "what was applied is planned again"
+
+    @invariant()
+    def why_agrees_with_the_planner(self) -> None:
+        table = self.table
+        answers = {name: why(table.fleet, name, table.now) for name in table.fleet.hosts}
+        for action in table.plan():
+            if isinstance(action, QueueDispatch) and not action.recall:
+                answer = answers[action.host]
+                assert (answer.status, answer.gate, answer.rollout) == ("waiting", "", action.rollout)
 
     @invariant()
     def a_tick_keeps_budgets(self) -> None:

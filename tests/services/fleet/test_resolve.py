@@ -8,8 +8,7 @@ from requisition.services.fleet import config, rollout
 from requisition.services.fleet.resolve import Orders, resolve
 from requisition.services.fleet.rollout import Edge, Rollout, digest
 from requisition.services.fleet.selectors import HostFacts, selected
-
-from .test_config import GOOD
+from support.fleets import FLEET_YAML as GOOD
 
 ORDERS: Orders = {"db": {"": digest(b"db")}, "web": {"linux/amd64": digest(b"web"), "linux/arm64": digest(b"arm")}}
 FLEET = config.parse(GOOD, "fleet.yaml")
@@ -56,6 +55,12 @@ def test_a_platform_without_an_order_is_told() -> None:
 def test_a_host_in_no_wave_is_told() -> None:
     fleet = config.parse(GOOD.replace("{name: all, hosts: all}", '{name: all, hosts: name == "web9"}'), "f")
     with pytest.raises(BadInput, match="host web2 is in no wave of policy careful"):
+        resolve(fleet, ORDERS, {}, "f")
+
+
+def test_an_edge_against_the_order_of_waves_is_told() -> None:
+    fleet = config.parse(GOOD.replace("{before: web1, after: web2}", "{before: web2, after: web1}"), "f")
+    with pytest.raises(BadInput, match="host web1 is in an earlier wave than web2, which comes before it"):
         resolve(fleet, ORDERS, {}, "f")
 
 

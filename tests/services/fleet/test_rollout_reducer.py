@@ -47,7 +47,10 @@ def test_every_event_after_every_state_leads_where_the_table_says(stage: Stage, 
         assert [type(one) for one in found] == ([effects.RefuseVerb] if by_operator else [])
 
 
-@pytest.mark.parametrize(("wave", "why"), [(0, "1 would be the next"), (2, "1 would be the next"), (1, "")])
+@pytest.mark.parametrize(
+    ("wave", "why"),
+    [(0, "0 is the last open one; 1 would be the next"), (2, "0 is the last open one; 1 would be the next"), (1, "")],
+)
 def test_waves_open_one_after_the_other_and_never_again(wave: int, why: str) -> None:
     before = RolloutState(id=ID, channel="web", serial=1)
     assert why in rollout_reducer.objection(before, events.Promote(ID, wave, "x"), 2)

@@ -5,13 +5,12 @@ from importlib.resources import files
 
 import jsonschema
 import pytest
-from support.fleets import made
 
 from requisition.schemas import strictyaml
 from requisition.services.fleet import rollout
 from requisition.services.fleet.schema import TYPES, schema
-
-from .test_config import GOOD
+from support.fleets import FLEET_YAML as GOOD
+from support.fleets import made
 
 
 @pytest.mark.parametrize("name", TYPES)

@@ -40,12 +40,12 @@ def test_every_promise_holds(first: int) -> None:
 @pytest.mark.parametrize("first", range(1001, 2001, 50))
 def test_every_promise_holds_over_a_thousand_seeds(first: int) -> None:
     for seed in range(first, first + 50):
-        play(seed, Size(hosts=(12, 24, 48)[seed % 3], channels=1 + seed % 4, rollouts=3 + seed % 3))
+        play(seed, Size(hosts=(12, 36, 120)[seed % 3], channels=1 + seed % 4, rollouts=3 + seed % 3))
 
 
 @pytest.mark.long
 def test_every_promise_holds_with_ten_thousand_hosts_and_twenty_rollouts() -> None:
-    play(1, Size(hosts=10_000, channels=5, rollouts=3, spacing=30))
+    play(1, Size(hosts=10_000, channels=5, rollouts=3))
 
 
 def test_the_same_seed_gives_the_same_run() -> None:
@@ -137,7 +137,9 @@ def _agent_takes_what_nobody_signed(patch: pytest.MonkeyPatch) -> None:
             real(self, answer)
             return
         zero = "sha256:" + "0" * 64
-        terms = Terms(answer.offer.rollout, 1 << 50, zero, 1 << 40, 0, 1, 1 << 40, 60_000, goes_back=True, probes=())
+        terms = Terms(
+            answer.offer.rollout, 1 << 50, zero, 1 << 40, 0, 1, 1 << 40, 60_000, goes_back=True, keyed=False, probes=()
+        )
         self.say(Offered(answer.offer.number, False, terms, self.clock, answer.asked_at))
 
     patch.setattr(machine.Machine, "_offered", believing)

@@ -10,13 +10,26 @@ from msgspec.structs import replace
 from requisition.schemas.diagnostic import BadInput, Refused
 from requisition.schemas.signing import PemSigner
 from requisition.services.fleet import rollout, sealed, trustslots
-from requisition.services.fleet.authority import opened_command, opened_report, permits_recall
-from requisition.services.fleet.events import COMMAND_TYPE, REPORT_TYPE, Command, Halt, Report, RollBack
+from requisition.services.fleet.authority import Proof, opened_command, opened_report, permits_recall, proves_failure
+from requisition.services.fleet.events import (
+    COMMAND_TYPE,
+    REPORT_TYPE,
+    ActivationFailed,
+    Command,
+    Converged,
+    Halt,
+    HostEvent,
+    Report,
+    RollBack,
+    RollbackBegan,
+    SoakFailed,
+)
 from requisition.services.fleet.events import Refused as RefusedReport
-from requisition.services.fleet.rollout import ROLLOUT_TYPE, SKEW, TIP_TYPE, Tip
+from requisition.services.fleet.layout import layout
+from requisition.services.fleet.rollout import ROLLOUT_TYPE, SKEW, TIP_TYPE, Health, Target, Tip
 from requisition.services.fleet.sealed import Sealed, seal
 from requisition.services.fleet.trustslots import FleetTrust, Nonce, Nonces, Revocations, Revoked, Slot, Untrusted
-from support.fleets import DAY, START, made
+from support.fleets import DAY, START, made, order_of
 
 NEW, NOW_KEY, OLD, ADA, EVE = (PemSigner(Ed25519PrivateKey.generate(), "test") for _ in range(5))
 SLOT = Slot("release", NOW_KEY.public, OLD.public, NEW.public, retire_at=START + DAY, reject_before=START - DAY)
@@ -175,6 +188,47 @@ def test_a_report_is_of_the_host_whose_key_signed_it() -> None:
         opened_report(found, "b", ADA.public)
     with pytest.raises(Untrusted):
         opened_report(found, "a", EVE.public)
+
+
+HOST_KEYS = {name: PemSigner(Ed25519PrivateKey.generate(), "test") for name in "abc"}
+KEYED = layout(
+    replace(
+        made([["a", "b", "c"]], health=Health(max_failures=1)).rollout,
+        targets=tuple(Target(name, 0, order_of(1), HOST_KEYS[name].public.keyid) for name in "abc"),
+    )
+)
+
+
+def proof(host: str, event: HostEvent | None = None, signer: PemSigner | None = None, as_host: str = "") -> Proof:
+    signer = signer or HOST_KEYS[host]
+    event = event or SoakFailed(KEYED.id, "sick")
+    report = Report(host=as_host or host, stream="s", seq=1, at=START, event=event)
+    return Proof(seal(REPORT_TYPE, rollout.payload(report), signer), signer.public.openssh())
+
+
+def test_reports_that_failed_hosts_signed_prove_that_a_rollout_failed() -> None:
+    assert proves_failure(KEYED, [proof("a"), proof("b")])
+    assert proves_failure(
+        KEYED, [proof("a", ActivationFailed(KEYED.id, 1, "no", "")), proof("c", RollbackBegan(KEYED.id, "", "failed"))]
+    )
+
+
+@pytest.mark.parametrize(
+    "second",
+    [
+        proof("a"),
+        proof("b", Converged(KEYED.id, "")),
+        proof("b", RollbackBegan(KEYED.id, "", "recalled")),
+        proof("b", SoakFailed(made([["b"]], serial=2).id, "sick")),
+        proof("b", signer=EVE),
+        proof("a", as_host="b"),
+        proof("b")._replace(key="nonsense"),
+        proof("b")._replace(report=seal(COMMAND_TYPE, proof("b").report.payload, HOST_KEYS["b"])),
+        proof("b", as_host="z"),
+    ],
+)
+def test_what_proves_nothing_is_not_counted(second: Proof) -> None:
+    assert not proves_failure(KEYED, [proof("a"), second])
 
 
 # -- revocation and enrolment

@@ -33,6 +33,10 @@ def watch(**fields):
          "plan verify --state /s --color never --trust /p -- /w/trees/r1/o.plan"),
         ("apply", {"trust": "order", "order": "o.plan", "root": "/r"},
          "plan apply --json --state /s --color never --root /r --source /w/trees/r1 -y -- /w/trees/r1/o.plan"),
+        ("sign", {"key": "/k"}, "plan sign --state /s --color never --key /k -- /w/orders/r1.plan"),
+        ("apply", {"key": "/k", "policy": "/p"},
+         ("plan apply --json --state /s --color never --trust /p --source /w/trees/r1 -y --"
+         " /w/orders/r1.plan")),
         ("receipt", {}, "plan receipts --state /s --color never show 20260101T000000.000000Z-aaaa"),
     ],
 )  # fmt: skip
@@ -44,6 +48,11 @@ def test_what_is_signed_is_verified_before_any_of_it_is_read():
     for trust in ("commit", "tag", "order"):
         found = steps.steps_of(watch(trust=trust))
         assert found.index("verify") == 1, "right after it was fetched"
+
+
+def test_what_is_built_is_signed_before_it_is_applied_where_there_is_a_key():
+    assert steps.steps_of(watch(key="/k")) == ("fetch", "check", "build", "sign", "apply", "receipt")
+    assert list(faults(watch(key="/k", trust="order", order="o.plan")))
 
 
 @given(st.text(max_size=20), st.text(max_size=20))

@@ -100,6 +100,23 @@ async def test_a_signed_order_of_the_repository_is_applied_as_it_was_signed(tmp_
         assert repo.site() == "signed"
 
 
+@story
+async def test_what_is_built_here_is_signed_by_the_key_that_the_machines_policy_names(tmp_path, keys):
+    repo = Watched(tmp_path)
+    trust = tmp_path / "trust.yaml"
+    trust.write_text(f"keys:\n  builder: {{key: {keys[0].public.strip()}}}\n")
+    trust.chmod(0o644)
+    first = repo.push(writes("one"))
+    watches = [
+        repo.watch(key=str(tmp_path / name), policy=str(trust), name=name, retries=0) for name in ("good", "bad")
+    ]
+    async with daemon(tmp_path, *watches) as it:
+        await it.good("good", first)
+        await it.until(lambda: it.ref("bad").failed == first)
+        assert it.state.runs("bad")[0].step == "apply"
+    assert repo.site() == "one"
+
+
 def test_a_file_of_signers_that_others_may_change_counts_for_nothing(tmp_path, keys, capsys):
     signers = keys[2]
     signers.chmod(0o666)

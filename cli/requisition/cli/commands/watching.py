@@ -133,7 +133,7 @@ def _absent(config: "Config") -> Iterator[Diagnostic]:
         except Failure as error:
             yield from error.diagnostics
     for name, one in config.watches.items():
-        places = [one.signers, one.policy, *(place.removeprefix("file:") for place in one.secrets.values())]
+        places = [one.signers, one.policy, one.key, *(place.removeprefix("file:") for place in one.secrets.values())]
         for path in (*places, *(notify.url_file for notify in one.notify)):
             if path and not os.access(path, os.R_OK):
                 yield Diagnostic(what=f"{name}: {path} cannot be read", next="write it, or correct its name")
@@ -183,7 +183,8 @@ def _whole(place: str) -> str:
     "--signers", type=click.Path(dir_okay=False), help="Whose signatures count (ssh-keygen: ALLOWED SIGNERS)."
 )
 @click.option("--order", default="", metavar="FILE", help="The signed order in the repository, for --trust order.")
-@click.option("--policy", type=click.Path(dir_okay=False), help="Trust policy for --trust order.")
+@click.option("--policy", type=click.Path(dir_okay=False), help="Trust policy for --trust order, or with --key.")
+@click.option("--key", type=click.Path(dir_okay=False), help="Key that signs what is built, without passphrase.")
 @click.option("--feature", "features", multiple=True, metavar="±NAME", help="Switch a feature on or off (repeatable).")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="A package setting (repeatable).")
 @click.option("--env", "environment", multiple=True, metavar="NAME=VALUE", help="A variable (repeatable); no secret.")
@@ -199,7 +200,7 @@ def _whole(place: str) -> str:
 def add(output: Output, /, name: str, url: str, socket: str | None, **options: Any) -> None:
     """Watch one more repository. It is kept until it is removed, also when the daemon is started anew."""
     fields = {key: value for key, value in options.items() if value}
-    for key in ("root", "signers", "policy", "notify_file"):
+    for key in ("root", "signers", "policy", "key", "notify_file"):
         if key in fields:
             fields[key] = os.path.abspath(fields[key])
     for key in ("settings", "environment", "secrets"):

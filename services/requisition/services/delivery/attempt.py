@@ -21,7 +21,7 @@ import msgspec
 from requisition.schemas.diagnostic import Conflicted
 from requisition.services.delivery import cleanup, deletion, gate
 from requisition.services.delivery.aside import aside
-from requisition.services.delivery.bandwidth import limit_at
+from requisition.services.delivery.bandwidth import share_at
 from requisition.services.delivery.config import PAUSED, Destination
 from requisition.services.delivery.folder import lies_within
 from requisition.services.delivery.hashing import scanned
@@ -167,7 +167,7 @@ class Attempt:
         raise Stop("rest")
 
     def _limit(self) -> int | None:
-        return limit_at(self._destination.bandwidth, self._queue.clock.now())
+        return share_at(self._destination, self._queue.clock.now())
 
     def _progressed(self, progress: Progress) -> None:
         self.held.progress = progress

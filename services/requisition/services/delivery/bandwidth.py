@@ -10,7 +10,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from math import floor
 from zoneinfo import ZoneInfo
 
-from requisition.services.delivery.config import Bandwidth, Window
+from requisition.services.delivery.config import Bandwidth, Destination, Window
 
 _DAYS_AHEAD = 15  # a window that a change of the clock swallows one week opens in the next
 
@@ -20,6 +20,12 @@ def limit_at(bandwidth: Bandwidth, now: float) -> int | None:
     local = datetime.fromtimestamp(floor(now), ZoneInfo(bandwidth.zone))  # it would round up, into the next minute
     day, minute = local.weekday(), local.hour * 60 + local.minute
     return next((one.limit for one in bandwidth.windows if _open(one, day, minute)), bandwidth.limit)
+
+
+def share_at(destination: Destination, now: float) -> int | None:
+    """What one of a destination's workers may send, so that all together keep to the limit."""
+    limit = limit_at(destination.bandwidth, now)
+    return max(1, limit // destination.workers) if limit else limit
 
 
 def next_change(bandwidth: Bandwidth, now: float) -> float | None:

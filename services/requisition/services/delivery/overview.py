@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from msgspec import Struct
 
 from requisition.schemas.quantities import size_text
-from requisition.services.delivery.bandwidth import limit_at
+from requisition.services.clock import timestamp
+from requisition.services.delivery.bandwidth import limit_at, next_change
 from requisition.services.delivery.cleanup import Facts, Interlock, decide
 from requisition.services.delivery.config import Delivery, Destination
 from requisition.services.delivery.job import Event, Finding, Job, Override
@@ -136,7 +137,8 @@ def _shown(queue: Queue, delivery: Delivery, job: Job, live: Live) -> Shown:
 
 
 def _speed(destination: Destination, now: float) -> str:
-    limit = limit_at(destination.bandwidth, now)
+    limit, change = limit_at(destination.bandwidth, now), next_change(destination.bandwidth, now)
+    until = f" until {timestamp(change)}" if change is not None else ""
     if limit is None:
-        return "no limit"
-    return f"up to {size_text(limit)}/s" if limit else "paused by its window"
+        return f"no limit{until}"
+    return f"up to {size_text(limit)}/s{until}" if limit else f"paused by its window{until}"

@@ -13,6 +13,7 @@ from requisition.services.fleet import events
 from requisition.services.fleet.agent_state import (
     AgentState,
     Heard,
+    Joined,
     Missing,
     Offered,
     ProbeSeen,
@@ -73,6 +74,9 @@ def _react(agent: AgentState, said: Said, at: int) -> Stepped:
             return (replace(agent, deadline=0) if confirmed else agent), ()
         case Missing():
             return _restate(agent, at)
+        case Joined():
+            confirm = 1 if agent.confirm else 0
+            return _restate(replace(agent, stream=said.stream, seq=0, dispatches=0, confirm=confirm), at)
         case Started():
             return _started(agent, said, at)
         case Tick():
@@ -101,14 +105,24 @@ def objection(agent: AgentState, offer: Offered, at: int) -> str:
     if offer.objection:
         return offer.objection
     if offer.recall:
-        allowed = offer.by_operator or offer.terms.goes_back
-        return "" if allowed else "its policy is to halt, and no operator signed that it goes back"
+        return _unauthorised(offer)
     if offer.terms.serial < agent.serial:
         return f"its serial {offer.terms.serial} is lower than {agent.serial}, begun here before"
     if offer.tip > at + SKEW:
         return "what was signed for its channel is of the future"
     if at - offer.tip > offer.terms.freshness + SKEW:
         return "what was signed for its channel is too old"
+    return ""
+
+
+def _unauthorised(offer: Offered) -> str:
+    """Why a host does not go back because a server says so; "" when it does."""
+    if offer.authority == "operator":
+        return ""
+    if not offer.terms.goes_back:
+        return "its policy is to halt, and no operator signed that it goes back"
+    if offer.terms.keyed and offer.authority != "proof":
+        return "nothing proves that enough hosts failed, and no operator signed that it goes back"
     return ""
 
 
@@ -277,7 +291,7 @@ def _next_look(agent: AgentState, at: int) -> int:
 def _emit(agent: AgentState, at: int, event: events.HostEvent, *then: Effect) -> Stepped:
     """The report first, then what it tells of: a host never does what it could not say it began."""
     agent = replace(agent, seq=agent.seq + 1)
-    return agent, (EmitEvent(agent.seq, at, event), *then)
+    return agent, (EmitEvent(agent.seq, at, events.clipped(event)), *then)
 
 
 def _restate(agent: AgentState, at: int) -> Stepped:

@@ -11,7 +11,8 @@ from requisition.services.fleet.state import Phase, ProbeState
 
 
 class Terms(Struct, frozen=True):
-    """What a signed rollout says for one host."""
+    """What a signed rollout says for one host. `keyed`: it names the keys of all its hosts, so that their failures can
+    be proved by their own signed reports."""
 
     rollout: str
     serial: int
@@ -22,6 +23,7 @@ class Terms(Struct, frozen=True):
     start_within: int
     confirm_within: int
     goes_back: bool
+    keyed: bool
     probes: tuple[Probe, ...]
 
 
@@ -66,7 +68,7 @@ class Offered(NamedTuple):
     terms: Terms
     tip: int
     asked_at: int
-    by_operator: bool = False
+    authority: Literal["", "proof", "operator"] = ""
     objection: str = ""
 
 
@@ -112,6 +114,13 @@ class Missing(NamedTuple):
     """The server asks for reports that are not in the outbox any more."""
 
 
+class Joined(NamedTuple):
+    """It was enrolled, for the first time or again: its reports begin at 1 of `stream`, and offers are numbered anew.
+    What was in the outbox of another stream is of no use any more."""
+
+    stream: str
+
+
 class Started(NamedTuple):
     """The agent was started; `standing` stands, and no run is under way."""
 
@@ -122,7 +131,7 @@ class Tick(NamedTuple):
     """Time has passed."""
 
 
-Said = Offered | RunEnded | RunDeferred | RollbackEnded | ProbeSeen | Heard | Missing | Started | Tick
+Said = Offered | RunEnded | RunDeferred | RollbackEnded | ProbeSeen | Heard | Missing | Joined | Started | Tick
 
 
 def terms_of(layout: Layout, host: str) -> Terms:
@@ -138,5 +147,6 @@ def terms_of(layout: Layout, host: str) -> Terms:
         policy.start_within,
         policy.confirm_within,
         policy.on_failure == "rollback-and-halt",
+        all(target.key for target in rollout.targets),
         layout.probes_of(host),
     )

@@ -1,10 +1,27 @@
-"""Who may say what: verbs are of operators, reports of the host whose key signed them."""
+"""Who may say what: verbs are of operators, reports of the host whose key signed them. And what proves to a host that
+others failed, so that it need not believe a server: their reports, signed with the keys that the rollout names.
+"""
+
+from collections.abc import Iterable
+from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from requisition.schemas.keys import PublicKey
-from requisition.services.fleet.events import COMMAND_TYPE, REPORT_TYPE, Command, Report, RollBack
+from requisition.schemas.diagnostic import BadInput
+from requisition.schemas.keys import PublicKey, parse_public_key
+from requisition.services.fleet.events import (
+    COMMAND_TYPE,
+    REPORT_TYPE,
+    ActivationFailed,
+    Command,
+    Report,
+    RollBack,
+    RollbackBegan,
+    SoakFailed,
+)
 from requisition.services.fleet.fold import COMMAND_WINDOW
+from requisition.services.fleet.layout import Layout
+from requisition.services.fleet.planner import allowed_failures
 from requisition.services.fleet.trustslots import Enveloped, FleetTrust, Untrusted, opened, signed_by, untimely
 
 
@@ -41,3 +58,32 @@ def opened_report(sealed: Enveloped, host: str, key: PublicKey) -> Report:
     if report.host != host:
         raise Untrusted.of(f"this report is of {report.host}, but came from {host}")
     return report
+
+
+class Proof(NamedTuple):
+    """A host's signed report, and the public key that it was signed with as an OpenSSH line."""
+
+    report: Enveloped
+    key: str
+
+
+def proves_failure(layout: Layout, proofs: Iterable[Proof]) -> bool:
+    """Whether more hosts of a rollout failed in it than may, by what they signed themselves. What is not to be believed
+    counts for nothing."""
+    failed = {host for proof in proofs if (host := _failed(layout, proof))}
+    return len(failed) > allowed_failures(layout)
+
+
+def _failed(layout: Layout, proof: Proof) -> str:
+    """The host of the rollout that says by this that it failed there; "" when none does."""
+    try:
+        key = parse_public_key(proof.key, "proof")
+        report: Report = opened(proof.report, Report, REPORT_TYPE, (key,), "report")
+    except (Untrusted, BadInput):
+        return ""
+    target, event = layout.targets.get(report.host), report.event
+    if target is None or target.key != key.keyid:
+        return ""
+    went_back = isinstance(event, RollbackBegan) and event.cause != "recalled"
+    failure = went_back or isinstance(event, (ActivationFailed, SoakFailed))
+    return report.host if failure and getattr(event, "rollout", "") == layout.id else ""

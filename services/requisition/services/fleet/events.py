@@ -8,6 +8,7 @@ JSON (`Report`, `Command`), whose `version` is raised when an old reader could m
 from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
+from msgspec.structs import replace
 
 from requisition.services.fleet.actions import PlanAction
 from requisition.services.fleet.rollout import Digest, Name
@@ -16,7 +17,10 @@ from requisition.services.fleet.state import Phase, ProbeState, Settings
 REPORT_TYPE = "application/vnd.requisition.report+json"
 COMMAND_TYPE = "application/vnd.requisition.command+json"
 
-Text = Annotated[str, Meta(max_length=2048)]
+MAX_TEXT = 2048
+"""Characters of a text: what a tool printed may be of any length."""
+
+Text = Annotated[str, Meta(max_length=MAX_TEXT)]
 Moment = Annotated[int, Meta(ge=0, le=1 << 53)]
 Cause = Literal["failed", "unconfirmed", "recalled"]
 OrderOrNone = Annotated[str, Meta(pattern=r"^(sha256:[0-9a-f]{64})?$(?!\n)")]
@@ -151,6 +155,13 @@ HostEvent = (
     | RollbackFailed
     | Restated
 )
+
+
+def clipped(event: HostEvent) -> HostEvent:
+    """The event with texts that are not too long to be read again."""
+    long = {name: value for name in event.__struct_fields__ if isinstance(value := getattr(event, name), str)}
+    cut = {name: value[: MAX_TEXT - 1] + "…" for name, value in long.items() if len(value) > MAX_TEXT}
+    return replace(event, **cut) if cut else event
 
 
 class Report(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True, tag="report"):

@@ -101,9 +101,25 @@ GATES: tuple[tuple[str, Gate], ...] = (
 ALL = BEFORE_ALL + GATES
 
 
-def first_block(scope: Scope, host: HostState) -> tuple[str, str] | None:
-    """The first gate that keeps a host waiting, and why; None when it may begin."""
-    for name, gate in ALL:
+_OPEN_TO_ALL: dict[str, Callable[[Scope], bool]] = {
+    "rollout": lambda scope: scope.state.stage in (Stage.ACTIVE, Stage.COMPLETED),
+    "quarantine": lambda scope: not scope.survey.fleet.quarantined,
+    "channel-edges": lambda scope: not scope.closed_edge,
+    "host-edges": lambda scope: not scope.layout.before,
+    "disruption-budgets": lambda scope: not scope.layout.budgets_of,
+    "compliance-probes": lambda scope: scope.first_failing >= len(scope.layout.waves_of),
+    "freshness": lambda scope: not scope.stale,
+}
+
+
+def closing(scope: Scope) -> tuple[tuple[str, Gate], ...]:
+    """The gates that may keep a host of a rollout waiting now, in their order: without those that stand open to all."""
+    return tuple((name, gate) for name, gate in ALL if name not in _OPEN_TO_ALL or not _OPEN_TO_ALL[name](scope))
+
+
+def first_block(scope: Scope, host: HostState, among: tuple[tuple[str, Gate], ...]) -> tuple[str, str] | None:
+    """The first gate among these that keeps a host waiting, and why; None when it may begin."""
+    for name, gate in among:
         reason = gate(scope, host)
         if reason:
             return name, reason

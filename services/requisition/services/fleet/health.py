@@ -14,12 +14,11 @@ from requisition.services.fleet.state import ProbeState
 
 class Verdict(NamedTuple):
     """`failed`: enforced probes that failed for long enough; `failing`: that fail now; `unseen`: not seen since the
-    activation; `due`: when the soak is over."""
+    activation."""
 
     failed: tuple[str, ...]
     failing: tuple[str, ...]
     unseen: tuple[str, ...]
-    due: int
     soaked: bool
 
     @property
@@ -48,7 +47,6 @@ def verdict(
         tuple(one.name for one in failing if now - one.since >= sustain),
         tuple(one.name for one in failing),
         tuple(probe.name for probe in declared if probe.name not in known),
-        activated_at + soak,
         now - activated_at >= soak,
     )
 

@@ -21,7 +21,7 @@ from requisition.services.fleet.actions import (
     RollBackRollout,
     RotateKey,
 )
-from requisition.services.fleet.gates import disruption_budgets, first_block, offline
+from requisition.services.fleet.gates import closing, disruption_budgets, first_block, offline
 from requisition.services.fleet.layout import Layout
 from requisition.services.fleet.state import BUSY, CHANGING, FleetState, HostState, Phase, Stage
 from requisition.services.fleet.survey import Scope, Survey
@@ -142,13 +142,13 @@ def _skipped(scope: Scope, name: str, known: dict[str, bool]) -> bool:
 def _dispatched(scope: Scope) -> Iterator[PlanAction]:
     """Each host that waits is offered its order, or is told at which gate it waits, when that became another one."""
     survey, layout, hosts = scope.survey, scope.layout, scope.survey.fleet.hosts
-    until = survey.now + scope.policy.lease
+    until, gates = survey.now + scope.policy.lease, closing(scope)
     for wave in layout.waves_of:
         for name in wave:
             host = hosts.get(name)
             if host is None or not survey.waits(host, layout.id):
                 continue
-            block = first_block(scope, host)
+            block = first_block(scope, host, gates)
             if block is None:
                 scope.took(name)
                 yield QueueDispatch(name, layout.id, layout.targets[name].order, until)

@@ -11,12 +11,13 @@ from msgspec.structs import replace
 
 from requisition.schemas.diagnostic import BadInput, Diagnostic
 from requisition.schemas.keys import parse_public_key
-from requisition.services.fleet.config import ChannelEntry, Fleet, PolicyEntry, WaveEntry, probe_of, span
+from requisition.services.fleet.fleetfile import ChannelEntry, Fleet, PolicyEntry, ProbeEntry, WaveEntry, span
 from requisition.services.fleet.rollout import (
     Budget,
     Edge,
     Health,
     Policy,
+    Probe,
     Rollout,
     Target,
     Wave,
@@ -72,6 +73,15 @@ def _channel(
         notes.append(f"channel {name} has no hosts")
     waves = policy.waves or (WaveEntry("all"),)
     wave_of = _waves(entry, waves, members, where)
+    edges = tuple(sorted((Edge(e.before, e.after) for e in fleet.edges if e.after in wave_of), key=_by_names))
+    for edge in edges:
+        if wave_of[edge.before] > wave_of[edge.after]:
+            raise BadInput.of(
+                f"host {edge.after} is in an earlier wave than {edge.before}, which comes before it",
+                where=where,
+                why="each would wait for the other",
+                next=f"put {edge.before} into the same wave or an earlier one, or take the edge out",
+            )
     for number, wave in enumerate(waves):
         if members and number not in wave_of.values():
             notes.append(f"channel {name}: wave {wave.name} has no hosts")
@@ -83,11 +93,11 @@ def _channel(
         policy=_policy(entry.policy, policy),
         waves=tuple(Wave(wave.name, span(wave.soak), wave.proven) for wave in waves),
         targets=_targets(fleet, name, wave_of, orders.get(name, {}), where),
-        edges=tuple(sorted((Edge(e.before, e.after) for e in fleet.edges if e.after in wave_of), key=_by_names)),
+        edges=edges,
         after=tuple(sorted(set(entry.after))),
         budgets=_budgets(fleet, facts, set(wave_of), where),
         probes=tuple(
-            probe_of(probe, one, hosts)
+            _probe(probe, one, hosts)
             for probe, one in sorted(fleet.probes.items())
             if one.mode != "disabled" and (hosts := selected(one.hosts, members, f"{where}: probes.{probe}.hosts"))
         ),
@@ -160,4 +170,20 @@ def _policy(name: str, entry: PolicyEntry) -> Policy:
         rollback_within=span(entry.rollback_within),
         sustain=span(entry.sustain),
         offline_after=span(entry.offline_after),
+    )
+
+
+def _probe(name: str, entry: ProbeEntry, hosts: tuple[str, ...]) -> Probe:
+    assert entry.mode != "disabled"
+    return Probe(
+        name,
+        entry.kind,
+        hosts,
+        entry.mode,
+        span(entry.every),
+        span(entry.timeout),
+        entry.command,
+        entry.url,
+        entry.expect,
+        entry.units,
     )

@@ -167,6 +167,9 @@ def faults(rollout: Rollout) -> list[str]:
         found.append("a target is in a wave that is not there")
     if not {name for edge in rollout.edges for name in (edge.before, edge.after)} <= set(hosts):
         found.append("an edge names a host that is no target")
+    wave_of = {target.host: target.wave for target in rollout.targets}
+    if any(wave_of.get(edge.before, 0) > wave_of.get(edge.after, 0) for edge in rollout.edges):
+        found.append("a host waits for one of a later wave, which waits for it")
     lists = [budget.hosts for budget in rollout.budgets] + [probe.hosts for probe in rollout.probes]
     if any(list(names) != sorted(set(names)) for names in lists):
         found.append("the hosts of a budget or probe are not sorted, or one is there twice")

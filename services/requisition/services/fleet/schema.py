@@ -1,7 +1,7 @@
 """The public JSON Schemas of the fleet, generated from the types; a test fails when the files beside them drift.
 
-`python -m requisition.services.fleet.schema` writes them again. What they cannot say (which fields go together, which hosts
-there are) is told by `config.parse` and `rollout.faults`.
+`python -m requisition.services.fleet.schema` writes them again. What they cannot say (which fields go together, which
+hosts there are) is told by `config.parse` and `rollout.faults`.
 """
 
 import os
@@ -10,8 +10,8 @@ from typing import Any
 import msgspec
 
 from requisition.schemas import jsonschema
-from requisition.services.fleet.config import Fleet
 from requisition.services.fleet.events import Command, Report
+from requisition.services.fleet.fleetfile import Fleet
 from requisition.services.fleet.rollout import Rollout, Tip
 from requisition.services.fleet.trustslots import Nonces, Revocations, TrustEntry
 

@@ -10,7 +10,7 @@ from functools import cached_property
 from requisition.services.fleet.fold import failed_in
 from requisition.services.fleet.layout import Layout
 from requisition.services.fleet.rollout import SKEW
-from requisition.services.fleet.state import BUSY, FAILURES, FleetState, HostState, RolloutState, Stage
+from requisition.services.fleet.state import BUSY, CHANGING, FAILURES, FleetState, HostState, RolloutState, Stage
 
 
 class Member:
@@ -40,7 +40,7 @@ class Survey:
             member.hosts.append(host)
             if host.dispatch is not None:
                 self.offered.append(host)
-            if host.changing:
+            if (host.dispatch is not None or host.phase in CHANGING) and host.changing:
                 self.changing.add(name)
                 self.silent.append(host)
             if host.probes and any(not one.passed for one in host.probes):

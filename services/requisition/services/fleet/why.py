@@ -5,7 +5,7 @@ Asks the planner's own gates, so that it never says anything else than what the 
 
 from msgspec import Struct
 
-from requisition.services.fleet.gates import first_block
+from requisition.services.fleet.gates import ALL, first_block
 from requisition.services.fleet.health import verdict
 from requisition.services.fleet.planner import allowed_failures, through, to_be_taken_back, unfinished
 from requisition.services.fleet.state import BUSY, FleetState, HostState, Phase, Stage
@@ -47,7 +47,7 @@ def why(fleet: FleetState, name: str, now: int) -> Why:
         return Why(name, status(host), target, reason=_busy(host, target), since=host.since, facts=facts)
     if not survey.waits(host, target):
         return _on_target(scope, host, facts)
-    block = first_block(scope, host)
+    block = first_block(scope, host, ALL)
     if block is None:
         return Why(name, "waiting", target, reason="it is offered its order at the next tick", facts=facts)
     gate, reason = block

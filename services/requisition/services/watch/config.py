@@ -62,6 +62,7 @@ class Watch(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True,
     features     `+name` switches one on, `-name` off; `settings` gives package settings
     trust        what must be signed: `commit`, `tag` (both by a key of `signers`, a file of ssh-keygen(1) ALLOWED
                  SIGNERS) or `order` (the file `order` of the repository, by the machine's trust policy, or `policy`)
+    key          path of a key without passphrase that signs what is built here, for a machine with a trust policy
     environment  variables of the pipeline beside the few that it needs
     secrets      name → `file:/PATH`
     on_failure   `keep`: nothing more than what `plan apply` does itself, it takes a failed run back; `rollback`: also
@@ -83,6 +84,7 @@ class Watch(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True,
     signers: str = ""
     order: str = ""
     policy: str = ""
+    key: str = ""
     environment: dict[str, str] = {}
     secrets: dict[str, str] = {}
     on_failure: Literal["keep", "rollback", "pause"] = "keep"
@@ -192,7 +194,7 @@ def faults(watch: Watch) -> Iterator[tuple[str, str]]:
 
 
 def _option_faults(watch: Watch) -> Iterator[tuple[str, str]]:
-    for field in ("root", "signers", "policy"):
+    for field in ("root", "signers", "policy", "key"):
         if (path := getattr(watch, field)) and (not path.startswith("/") or "\0" in path):
             yield field, f"{path!r} is no absolute path"
     for feature in watch.features:
@@ -214,8 +216,10 @@ def _trust_faults(watch: Watch) -> Iterator[tuple[str, str]]:
         yield "signers", "signers go with trust: commit or trust: tag, and these with signers"
     if (watch.trust == "order") != bool(watch.order):
         yield "order", "order, the path of a signed order, goes with trust: order, and this with it"
-    if watch.policy and watch.trust != "order":
-        yield "policy", "a trust policy goes with trust: order"
+    if watch.policy and watch.trust != "order" and not watch.key:
+        yield "policy", "a trust policy goes with trust: order, or with a key that signs what is built"
+    if watch.key and watch.trust == "order":
+        yield "key", "a signed order is built already: there is nothing to sign"
     if watch.trust == "tag" and not all(map(refs.is_tag, watch.refs)):
         yield "refs", "trust: tag takes only tags, as tag:v*"
     if watch.trust == "order" and (watch.features or watch.settings):

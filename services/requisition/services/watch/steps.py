@@ -1,7 +1,7 @@
 """The programs of a pipeline's steps, words and environment, and the places where they work.
 
 What is signed is verified before any of it is read: a signed commit or tag right after it was fetched; a signed order,
-which is built already, instead of check and build.
+which is built already, instead of check and build. With a key, what is built here is signed.
 """
 
 import os
@@ -50,7 +50,8 @@ class Place(Struct, frozen=True, kw_only=True):
 
 def steps_of(watch: Watch) -> tuple[str, ...]:
     """The steps of its pipeline, in their order."""
-    return _STEPS[watch.trust]
+    plain = _STEPS[watch.trust]
+    return tuple(part for step in plain for part in (("build", "sign") if step == "build" and watch.key else (step,)))
 
 
 def command(step: str, watch: Watch, run: Run, place: Place) -> list[str]:
@@ -63,6 +64,8 @@ def command(step: str, watch: Watch, run: Run, place: Place) -> list[str]:
     if step == "build":
         root = ["--root", watch.root] if watch.root else []
         return [*place.plan, "build", *state, *_options(watch), *root, "-o", order, "--", source]
+    if step == "sign":
+        return [*place.plan, "sign", *state, "--key", watch.key, "--", order]
     if step == "verify" and watch.trust == "order":
         policy_file = ["--trust", watch.policy] if watch.policy else []
         return [*place.plan, "verify", *state, *policy_file, "--", order]
@@ -71,17 +74,14 @@ def command(step: str, watch: Watch, run: Run, place: Place) -> list[str]:
         return [*me, place.clone, run.ref, run.hash, watch.signers, watch.trust]
     if step == "receipt":
         return [*place.plan, "receipts", *state, "show", run.applied]
-    signed = watch.trust == "order"
-    words = ["--root", watch.root] if signed and watch.root else []
-    words += ["--trust", watch.policy] if watch.policy else []
-    words += [] if signed else ["--allow-unsigned"]
+    words = ["--root", watch.root] if watch.trust == "order" and watch.root else []
+    words += _by_whose_word(watch)
     return [*place.plan, "apply", "--json", *state, *words, *_secrets(watch), "--source", source, "-y", "--", order]
 
 
 def resuming(watch: Watch, cut_off: str, place: Place) -> list[str]:
     """`plan resume` of a run that was ours."""
-    words = ["--trust", watch.policy] if watch.policy else []
-    words += [] if watch.trust == "order" else ["--allow-unsigned"]
+    words = _by_whose_word(watch)
     source = ["--source", f"{place.tree}/{watch.path}".rstrip("/")]
     state = ["--json", "--state", place.state_dir]
     return [*place.plan, "resume", *state, *words, *_secrets(watch), *source, "--", cut_off]
@@ -90,6 +90,12 @@ def resuming(watch: Watch, cut_off: str, place: Place) -> list[str]:
 def rolling_back(watch: Watch, applied: str, place: Place) -> list[str]:
     """`plan rollback` of a run."""
     return [*place.plan, "rollback", "--json", "--state", place.state_dir, *_secrets(watch), "-y", "--", applied]
+
+
+def _by_whose_word(watch: Watch) -> list[str]:
+    if watch.policy:
+        return ["--trust", watch.policy]
+    return [] if watch.trust == "order" or watch.key else ["--allow-unsigned"]
 
 
 def _options(watch: Watch) -> list[str]:

@@ -60,6 +60,8 @@ def scenario(seed: int, size: Size) -> Scenario:
     channels = [f"c{number}" for number in range(size.channels)]
     homes = {host: channels[number % size.channels] for number, host in enumerate(hosts)}
     quiet = size.rollouts * size.spacing * MINUTE
+    # at worst one host after the other, or a tenth of many, in one channel and then in one that waits for it
+    end = quiet + (30 + 2 * 6 * min(size.hosts // size.channels + 1, 10)) * MINUTE
     published: list[tuple[int, Layout]] = []
     natures: dict[tuple[str, str], Nature] = {}
     serial = 0
@@ -79,10 +81,10 @@ def scenario(seed: int, size: Size) -> Scenario:
         chance.choice([Weather(), Weather(0.05, 0.05, 2_000, 20_000), Weather(0.25, 0.15, 5_000, 600_000)]),
         tuple(sorted(published, key=lambda one: one[0])),
         natures,
-        _faults(chance, hosts, channels, quiet),
+        _faults(chance, hosts, channels, quiet, end),
         _verbs(chance, hosts, published[: -size.channels], quiet),
         quiet,
-        quiet + 100 * MINUTE,
+        end,
     )
 
 
@@ -94,7 +96,8 @@ def _rollout(
     wave_of = {host: 0 if number < canaries else 1 + number % 2 for number, host in enumerate(members)}
     budgets = [Budget("members", tuple(members), percent=chance.choice([20, 34, 50]))]
     budgets.append(Budget("all", hosts, max=max(1, len(hosts) // 3)))
-    edges = (Edge(members[-2], members[-1]),) if len(members) > canaries + 2 and chance.random() < 0.5 else ()
+    first, then = sorted(members[-2:], key=lambda host: wave_of[host]) if len(members) > 1 else ("", "")
+    edges = (Edge(first, then),) if then and chance.random() < 0.5 else ()
     after = (channels[0],) if channel != channels[0] and chance.random() < 0.3 else ()
     probes = [Probe("answers", "command", tuple(members), every=20_000, command=("true",))]
     if chance.random() < 0.5:
@@ -143,7 +146,7 @@ def _natures(chance: Random, made: Layout, *, last: bool) -> dict[tuple[str, str
     return found
 
 
-def _faults(chance: Random, hosts: tuple[str, ...], channels: list[str], quiet: int) -> tuple[Fault, ...]:
+def _faults(chance: Random, hosts: tuple[str, ...], channels: list[str], quiet: int, end: int) -> tuple[Fault, ...]:
     found = []
     for host in hosts:
         for kind, longest in (("cut", quiet // 2), ("cut", 5 * MINUTE), ("crash", 6 * MINUTE)):
@@ -152,7 +155,7 @@ def _faults(chance: Random, hosts: tuple[str, ...], channels: list[str], quiet: 
         if chance.random() < 0.3:
             found.append(Fault(chance.randint(0, quiet), chance.choice(["replay", "forge"]), host, 0))
         if chance.random() < 0.3:
-            found.append(Fault(quiet + 90 * MINUTE, "replay", host, 0))
+            found.append(Fault(end - 10 * MINUTE, "replay", host, 0))
     for _ in range(chance.randint(0, 4)):
         found.append(Fault(chance.randint(0, quiet), "server", "", chance.randint(1_000, 4 * MINUTE)))
     if chance.random() < 0.3:
