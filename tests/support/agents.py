@@ -159,10 +159,10 @@ class Site:
         """Put an order into the depot that writes `number` to /version and copies a file; its name. One that fails does
         so after that."""
         builder = OrderBuilder(self.folder / f"package-{number}", self.root, serial=number)
-        write = builder.node("file.write", path="/version", content=f"{number}\n", on_conflict="replace")
+        write = builder.node("file.write", path="/version", content=f"{number}\n", on_conflict="overwrite")
         data = f"{number}\n".encode() * (size // 2)
         copied = builder.node(
-            "file.copy", source=builder.input("data", data), path="/data", on_conflict="replace", needs=[write]
+            "file.copy", source=builder.input("data", data), path="/data", on_conflict="overwrite", needs=[write]
         )
         if fails:
             builder.node("shell.run", command=["false"], needs=[copied])

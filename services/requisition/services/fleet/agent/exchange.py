@@ -24,7 +24,7 @@ from requisition.services.fleet.layout import Layout
 from requisition.services.fleet.state import BUSY
 from requisition.services.fleet.trustslots import FleetTrust, Untrusted
 
-_MOST_ANSWER = 1 << 20
+_MOST_ANSWER = 8 << 20
 _LONGEST_ANSWER = 300.0
 
 
@@ -111,16 +111,26 @@ class Courier:
         believed, Unreachable for what did not come."""
         trust, now = self._trust(), self._shell.at()
         if offer.recall:
-            return judgement.judged_recall(offer, self._shell.state, trust, asked_at)
+            return await self._recalled(offer, trust, asked_at)
         tip = judgement.opened_offer_tip(offer, trust, now)
         if self._layout is None or self._layout.id != tip.rollout:
-            document = await whole(self._link.document(tip.rollout), sealed.MAX_BYTES, SILENCE, "rollout")
+            document = await self._rollout(tip.rollout)
             self._layout = await asyncio.to_thread(judgement.opened_layout, document, tip, trust, now)
         said = judgement.judged(offer, tip, self._layout, self._shell.state.host, asked_at)
         if objection(self._shell.state, said, now) or await self._here(offer.order):
             return said
         await self._fetch(offer.order)
         return None
+
+    async def _recalled(self, offer: Offer, trust: FleetTrust, asked_at: int) -> Offered:
+        state = self._shell.state
+        found = self._layout if self._layout is not None and self._layout.id == offer.rollout else None
+        if found is None and offer.proofs and state.terms is not None and state.terms.rollout == offer.rollout:
+            found = await asyncio.to_thread(judgement.same_layout, await self._rollout(offer.rollout), offer.rollout)
+        return await asyncio.to_thread(judgement.judged_recall, offer, state, trust, found, asked_at)
+
+    async def _rollout(self, name: str) -> bytes:
+        return await whole(self._link.document(name), sealed.MAX_BYTES, SILENCE, "rollout")
 
     async def _here(self, order: str) -> bool:
         """Whether a run of the order needs no network. Raises what was wrong with it when it came."""

@@ -5,15 +5,14 @@ names the order by the digest of its bytes, and to go back against a rollout's p
 Whether an offer is fresh, new and in time is for the reducer to say, which gets what was signed.
 """
 
-from msgspec.structs import replace
-
+from requisition.schemas import canonical
 from requisition.schemas.diagnostic import Failure
 from requisition.services.fleet import sealed
 from requisition.services.fleet.agent.link import Offer
 from requisition.services.fleet.agent_state import AgentState, Offered, Terms, terms_of
-from requisition.services.fleet.authority import permits_recall
+from requisition.services.fleet.authority import Proof, permits_recall, proves_failure
 from requisition.services.fleet.layout import Layout, layout
-from requisition.services.fleet.rollout import Rollout, Tip
+from requisition.services.fleet.rollout import Rollout, Tip, digest
 from requisition.services.fleet.trustslots import FleetTrust, Untrusted, opened_rollout, opened_tip
 
 _ANY_AGE = 366 * 86_400_000
@@ -45,13 +44,26 @@ def judged(offer: Offer, tip: Tip, found: Layout, host: str, asked_at: int) -> O
     return Offered(offer.number, recall=False, terms=terms_of(found, host), tip=tip.signed_at, asked_at=asked_at)
 
 
-def judged_recall(offer: Offer, agent: AgentState, trust: FleetTrust, asked_at: int) -> Offered:
+def judged_recall(offer: Offer, agent: AgentState, trust: FleetTrust, found: Layout | None, asked_at: int) -> Offered:
     """What it hears of being called back. From another rollout than its last one there is nothing to go back from, and
-    it says where it is; so nothing of that need be true. Raises Untrusted, BadInput."""
-    mine = agent.terms if agent.terms is not None and agent.terms.rollout == offer.rollout else None
-    by_operator = bool(offer.verb) and permits_recall(sealed.read(offer.verb, "verb"), trust, offer.rollout)
-    known = mine or replace(_unknown(offer), goes_back=True)
-    return Offered(offer.number, recall=True, terms=known, tip=0, asked_at=asked_at, by_operator=by_operator)
+    it says where it is; so nothing of that need be true. `found`: the rollout, to hold proofs against. Raises
+    Untrusted, BadInput."""
+    said = Offered(offer.number, recall=True, terms=_unknown(offer), tip=0, asked_at=asked_at)
+    if agent.terms is None or agent.terms.rollout != offer.rollout:
+        return said._replace(authority="operator")
+    said = said._replace(terms=agent.terms)
+    if offer.verb and permits_recall(sealed.read(offer.verb, "verb"), trust, offer.rollout):
+        return said._replace(authority="operator")
+    proofs = [Proof(sealed.read(one.report, "report"), one.key) for one in offer.proofs]
+    return said._replace(authority="proof" if found is not None and proves_failure(found, proofs) else "")
+
+
+def same_layout(document: bytes, rollout: str) -> Layout:
+    """A rollout that was verified once and has this id. Raises Untrusted, BadInput."""
+    came = sealed.read(document, "rollout")
+    if digest(came.payload) != rollout:
+        raise Untrusted.of("this is not the rollout that was begun here", why="its digest is another one")
+    return layout(canonical.decode(came.payload, Rollout, what="rollout"))
 
 
 def refused(offer: Offer, failure: Failure, asked_at: int) -> Offered:
@@ -74,5 +86,6 @@ def _unknown(offer: Offer) -> Terms:
         start_within=_ANY_AGE,
         confirm_within=0,
         goes_back=False,
+        keyed=False,
         probes=(),
     )

@@ -32,9 +32,16 @@ class Ask(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     reports: tuple[bytes, ...] = ()
 
 
+class Failing(Struct, frozen=True):
+    """A host's signed report, and its public key as an OpenSSH line (`authority.Proof`)."""
+
+    report: bytes
+    key: str
+
+
 class Offer(Struct, frozen=True, omit_defaults=True):
     """What the host is to do (`state.Dispatch`), and why it should believe that: `tip`, or, to go back, `verb`, an
-    operator's. Both as they were signed."""
+    operator's, or `proofs` that other hosts failed. All as they were signed."""
 
     number: Annotated[int, Meta(ge=1, le=1 << 53)]
     rollout: Digest
@@ -42,6 +49,7 @@ class Offer(Struct, frozen=True, omit_defaults=True):
     recall: bool = False
     tip: bytes = b""
     verb: bytes = b""
+    proofs: tuple[Failing, ...] = ()
 
 
 class Answer(Struct, frozen=True, omit_defaults=True, kw_only=True):

@@ -86,7 +86,7 @@ async def opened(settings: Settings, link: Link, signer: Signer, world: World, s
     """The agent, gone on from where it was; on leaving, what is under way is ended. Raises Conflicted when another has
     its state."""
     with _alone(settings.state):
-        spool = Spool(f"{settings.state}/spool.db", AgentState(host=settings.host, stream=world.stream()))
+        spool = Spool(f"{settings.state}/spool.db", AgentState(host=settings.host, stream=""))
         cache = Cache(f"{settings.state}/cache", settings.largest)
         orders = Orders(
             Runtime(settings.runtime_state),
@@ -100,7 +100,7 @@ async def opened(settings: Settings, link: Link, signer: Signer, world: World, s
         shell = Shell(spool, orders, signer, Seer(orders.drift), world.clock, world.boot, say)
         courier = Courier(shell, spool, cache, link, lambda: load_fleet_trust(settings.trust), say)
         try:
-            await shell.start()
+            await shell.start(world.stream())
             yield Agent(shell, courier, spool)
         finally:
             await courier.close()

@@ -20,7 +20,7 @@ from requisition.services.fleet.agent.orders import Orders
 from requisition.services.fleet.agent.probes import Prober, Seer
 from requisition.services.fleet.agent.spool import Saved, Spool
 from requisition.services.fleet.agent_reducer import step
-from requisition.services.fleet.agent_state import AgentState, RollbackEnded, RunEnded, Said, Started, Tick
+from requisition.services.fleet.agent_state import AgentState, Joined, RollbackEnded, RunEnded, Said, Started, Tick
 from requisition.services.fleet.events import REPORT_TYPE, Report
 from requisition.services.fleet.rollout import payload
 from requisition.services.fleet.state import Phase
@@ -65,10 +65,12 @@ class Shell:
         """What the host's clock says, in milliseconds."""
         return int(self._clock.now() * 1000)
 
-    async def start(self) -> None:
-        """Go on from what was saved."""
+    async def start(self, stream: str) -> None:
+        """Go on from what was saved; where nothing was, reports begin in `stream`."""
         saved = await self._spool.load()
         self._state, self._fuse = saved.state, saved.fuse
+        if not saved.state.stream:
+            await self.tell(Joined(stream))
         if saved.state.phase is Phase.RESTART and self._orders.awaits_restart():
             await self.tell(Tick())  # the agent was started again, but not the machine
             return
@@ -118,8 +120,9 @@ class Shell:
         new, found = step(agent, said, at)
         reports = [(one.seq, self._signed(one, new)) for one in found if isinstance(one, effects.EmitEvent)]
         saved = Saved(new, lit(new.deadline, at, self._boot, elapsed))
+        anew = isinstance(said, Joined)
         if new != self._state or reports or heard:
-            self.counts["reports_dropped"] += await self._spool.save(saved, reports, heard=heard)
+            self.counts["reports_dropped"] += await self._spool.save(saved, reports, heard=heard, anew=anew)
         self._state, self._fuse = saved.state, saved.fuse
         return found
 

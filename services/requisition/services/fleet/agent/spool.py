@@ -53,12 +53,17 @@ class Spool:
         """What was saved last."""
         return await self._desk.read(_load)
 
-    async def save(self, saved: Saved, reports: Sequence[tuple[int, bytes]], *, heard: int = 0) -> int:
-        """All of it or nothing: the state, new reports by number, and that those up to `heard` need not be kept. How
-        many old ones had to go. Raises Failed when the disk does not take it; nothing has changed then."""
+    async def save(
+        self, saved: Saved, reports: Sequence[tuple[int, bytes]], *, heard: int = 0, anew: bool = False
+    ) -> int:
+        """All of it or nothing: the state, new reports by number, and that those up to `heard` need not be kept, or,
+        `anew`, none of those before. How many old ones had to go. Raises Failed when the disk does not take it; nothing
+        has changed then."""
 
         def change(connection: sqlite3.Connection) -> int:
             connection.execute("UPDATE agent SET state = ?, fuse = ?", _row(saved))
+            if anew:
+                connection.execute("DELETE FROM outbox")
             connection.executemany("INSERT INTO outbox VALUES (?, ?)", reports)
             connection.execute("DELETE FROM outbox WHERE seq <= ?", (heard,))
             if not reports:
