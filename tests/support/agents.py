@@ -1,7 +1,7 @@
 """An agent with real orders, the real runtime and a scratch root, and a server that says what a test tells it to."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -78,8 +78,10 @@ class Depot:
         self.words.append(found.word)
         for data in () if self.deaf else found.reports:
             report = opened_report(sealed.read(data, "report"), HOST, AGENT.public)
+            assert report.seq <= len(self.heard) + 1, "a number was left out"
             if report.seq == len(self.heard) + 1:
                 self.heard.append(report)
+            assert self.heard[report.seq - 1] == report, "a number was given twice"
         answer = Answer(at=self.hands.wall, stream=found.word.stream, acknowledged=len(self.heard), offer=self.offer)
         said = self.answer(answer)
         yield said if isinstance(said, bytes) else msgspec.json.encode(said)
@@ -154,18 +156,26 @@ class Site:
     # -- what is signed
 
     def order(
-        self, number: int, *, fails: bool = False, by: PemSigner = AUTHOR, size: int = 3000, **fields: Any
+        self,
+        number: int,
+        *,
+        fails: bool = False,
+        runs: Sequence[str] = (),
+        by: PemSigner = AUTHOR,
+        size: int = 3000,
+        data: str = "",
+        **fields: Any,
     ) -> str:
-        """Put an order into the depot that writes `number` to /version and copies a file; its name. One that fails does
-        so after that."""
+        """Put an order into the depot that writes `number` to /version, copies a file and then runs a program; its
+        name."""
         builder = OrderBuilder(self.folder / f"package-{number}", self.root, serial=number)
         write = builder.node("file.write", path="/version", content=f"{number}\n", on_conflict="overwrite")
-        data = f"{number}\n".encode() * (size // 2)
+        content = data.encode() or f"{number}\n".encode() * (size // 2)
         copied = builder.node(
-            "file.copy", source=builder.input("data", data), path="/data", on_conflict="overwrite", needs=[write]
+            "file.copy", source=builder.input("data", content), path="/data", on_conflict="overwrite", needs=[write]
         )
-        if fails:
-            builder.node("shell.run", command=["false"], needs=[copied])
+        if then := ["false"] if fails else runs:
+            builder.node("shell.exec", argv=list(then), checks_only=True, needs=[copied])
         return self.put_order(builder.order(**fields), builder.folder, by)
 
     def put_order(self, order: Order, folder: Path, by: PemSigner = AUTHOR) -> str:
@@ -228,3 +238,12 @@ class Site:
                     await agent.shell.news.wait()
         except TimeoutError:
             raise AssertionError(f"it never was so\n{agent.shell.state}\n{self.depot.heard}\n{self.said}") from None
+
+    async def seen(self, holds: Callable[[], bool]) -> None:
+        """Wait until something holds that comes about by itself."""
+        try:
+            async with asyncio.timeout(20):
+                while not holds():
+                    await asyncio.sleep(0.01)
+        except TimeoutError:
+            raise AssertionError(f"it never was so\n{self.depot.heard}\n{self.said}") from None

@@ -1,11 +1,20 @@
 """A host that is given real orders: it installs them, proves them, reports, and goes back by itself."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
-from support.agents import Site
+from requisition.services.fleet import events
+from requisition.services.fleet.agent.main import Agent
+from requisition.services.fleet.rollout import Probe
+from requisition.services.fleet.state import Phase
+from support.agents import EVE, HOST, Site
+from support.fleets import MINUTE, SECOND
+
+PASSES = Probe("passes", "command", (HOST,), every=MINUTE, command=("true",))
+FAILS = Probe("fails", "command", (HOST,), every=20, command=("sh", "-c", "echo it is sick >&2; exit 3"))
 
 
 @pytest.fixture
@@ -13,14 +22,321 @@ def site(tmp_path: Path) -> Site:
     return Site(tmp_path)
 
 
-def test_an_order_is_fetched_installed_confirmed_and_reported(site: Site) -> None:
-    found = site.rollout(site.order(1))
-    site.publish(found)
+def play(site: Site, story: Callable[[Agent], Awaitable[None]], **changes: object) -> None:
+    """One life of the agent."""
 
-    async def story() -> None:
-        async with site.agent() as agent:
-            await site.until(agent, lambda: "Converged" in site.depot.kinds)
+    async def life() -> None:
+        async with site.agent(**changes) as agent:
+            await story(agent)
 
-    asyncio.run(story())
+    asyncio.run(life())
+
+
+def converge(site: Site, order: str = "", **fields: object) -> str:
+    """A life in which an order is installed and proves itself; its name."""
+    order = order or site.order(1)
+    site.publish(site.rollout(order, **fields))
+    play(site, lambda agent: site.until(agent, lambda: site.depot.kinds[-1:] == ["Converged"]))
+    return order
+
+
+def test_an_order_is_fetched_installed_confirmed_proved_and_reported(site: Site) -> None:
+    converge(site, probes=(PASSES,))
     assert site.version() == "1"
-    assert site.depot.kinds == ["Began", "Activated", "Converged"]
+    assert site.depot.kinds == ["Restated", "Began", "Activated", "Probed", "Converged"]
+    assert [report.seq for report in site.depot.heard] == [1, 2, 3, 4, 5]
+
+
+def test_after_a_run_that_failed_and_was_taken_back_the_order_that_proved_itself_stands(site: Site) -> None:
+    good = converge(site)
+    site.publish(site.rollout(site.order(2, fails=True)))
+    play(site, lambda agent: site.until(agent, lambda: site.depot.kinds[-1:] == ["ActivationFailed"]))
+    assert site.version() == "1"
+    failed = site.depot.last
+    assert (failed.exit_code, failed.standing) == (1, good)
+    assert "false" in failed.reason
+
+
+def test_where_policy_is_to_halt_a_run_that_fails_is_told_and_nothing_more_is_done(site: Site) -> None:
+    site.publish(site.rollout(site.order(1, fails=True), on_failure="halt"))
+    play(site, lambda agent: site.until(agent, lambda: site.depot.kinds[-1:] == ["ActivationFailed"]))
+    assert site.depot.last.exit_code == 1
+    assert site.version() == "", "the runtime itself takes back a run that failed"
+
+
+def test_an_order_whose_probe_goes_on_failing_is_taken_back(site: Site) -> None:
+    converge(site)
+
+    async def story(agent: Agent) -> None:
+        site.publish(site.rollout(site.order(2), probes=(FAILS,)))
+        await site.until(agent, lambda: site.depot.kinds[-1:] == ["Probed"])
+        assert site.version() == "2"
+        site.hands.pass_(MINUTE)
+        await site.until(agent, lambda: site.depot.kinds[-1:] == ["RolledBack"])
+
+    play(site, story)
+    assert site.version() == "1"
+    probed = next(one.event for one in site.depot.heard if isinstance(one.event, events.Probed))
+    assert (probed.passed, probed.reason) == (False, "exit 3: it is sick")
+
+
+def test_a_probe_that_recovers_is_as_if_it_had_never_failed(site: Site) -> None:
+    mark = site.folder / "healthy"
+    probe = Probe("file", "command", (HOST,), every=20, command=("test", "-e", str(mark)))
+
+    async def story(agent: Agent) -> None:
+        site.publish(site.rollout(site.order(1), probes=(probe,)))
+        await site.until(agent, lambda: site.depot.kinds[-1:] == ["Probed"])
+        assert agent.shell.state.phase is Phase.SOAKING
+        mark.touch()
+        await site.until(agent, lambda: site.depot.kinds[-1:] == ["Converged"])
+
+    play(site, story)
+    assert site.depot.kinds[-3:] == ["Probed", "Probed", "Converged"]
+
+
+def test_a_host_that_nobody_hears_goes_back_at_its_own_deadline(site: Site) -> None:
+    converge(site)
+
+    async def story(agent: Agent) -> None:
+        site.publish(site.rollout(site.order(2)))
+        site.depot.deaf = True
+        await site.until(agent, lambda: agent.shell.state.phase is Phase.SOAKING)
+        assert site.version() == "2"
+        site.hands.pass_(10 * MINUTE)
+        await site.until(agent, lambda: agent.shell.state.phase is Phase.REVERTED)
+        site.depot.deaf = False
+        await site.until(agent, lambda: site.depot.kinds[-1:] == ["RolledBack"])
+
+    play(site, story)
+    assert site.version() == "1"
+    assert [one.event.cause for one in site.depot.heard if isinstance(one.event, events.RollbackBegan)] == [
+        "unconfirmed"
+    ]
+
+
+async def _unheard(site: Site, agent: Agent) -> None:
+    site.publish(site.rollout(site.order(2)))
+    site.depot.deaf = True
+    await site.until(agent, lambda: agent.shell.state.phase is Phase.SOAKING)
+
+
+async def _settle(site: Site, agent: Agent) -> None:
+    await agent.shell.settled()
+    assert agent.shell.state.phase is Phase.REVERTED
+    assert site.version() == "1"
+
+
+def test_the_deadline_outlives_the_agent(site: Site) -> None:
+    converge(site)
+    play(site, lambda agent: _unheard(site, agent))
+    site.hands.pass_(10 * MINUTE)
+    play(site, lambda agent: _settle(site, agent))
+
+
+def test_the_deadline_outlives_the_machine_and_a_clock_that_was_set_back(site: Site) -> None:
+    converge(site)
+    play(site, lambda agent: _unheard(site, agent))
+    site.hands.boot, site.hands.ticks = "boot-2", 1_000
+    site.hands.wall -= 30 * 86_400_000
+
+    async def story(agent: Agent) -> None:
+        assert agent.shell.state.phase is Phase.SOAKING
+        site.hands.pass_(10 * MINUTE)
+        site.hands.wall -= 30 * 86_400_000
+        await site.until(agent, lambda: agent.shell.state.phase is Phase.REVERTED)
+        await _settle(site, agent)
+
+    play(site, story)
+
+
+def test_a_clock_that_leaps_ahead_takes_nobody_back_early(site: Site) -> None:
+    converge(site)
+
+    async def story(agent: Agent) -> None:
+        await _unheard(site, agent)
+        site.hands.wall += 365 * 86_400_000
+        await agent.courier.round()
+        assert agent.shell.state.phase is Phase.SOAKING
+        site.depot.deaf = False
+        await site.until(agent, lambda: site.depot.kinds[-1:] == ["Converged"])
+
+    play(site, story)
+
+
+def test_reports_of_a_host_that_is_offline_wait_on_the_disk_and_arrive_whole_in_order(site: Site) -> None:
+    order = site.order(1)
+
+    async def offline(agent: Agent) -> None:
+        site.publish(site.rollout(order, probes=(PASSES,)))
+        while agent.shell.state.phase is Phase.IDLE:
+            agent.shell.news.clear()
+            await agent.courier.round()
+            if agent.shell.state.phase is Phase.IDLE:
+                await agent.shell.news.wait()
+        site.depot.down = True
+        await agent.shell.settled()
+        while len(agent.shell.state.probes) == 0:
+            agent.shell.news.clear()
+            await agent.shell.news.wait()
+
+    play(site, offline)
+    assert site.depot.kinds == ["Restated"]
+    site.depot.down = False
+    play(site, lambda agent: site.until(agent, lambda: site.depot.kinds[-1:] == ["Converged"]))
+    assert site.depot.kinds == ["Restated", "Began", "Activated", "Probed", "Converged"]
+    assert [report.seq for report in site.depot.heard] == [1, 2, 3, 4, 5]
+
+
+def test_an_operator_calls_a_converged_host_back(site: Site) -> None:
+    converge(site)
+    found = site.rollout(site.order(2), on_failure="halt")
+    site.publish(found)
+    play(site, lambda agent: site.until(agent, lambda: site.depot.kinds.count("Converged") == 2))
+    site.recall(found, site.verb(events.RollBack(found.id, "it is slow")))
+    play(site, lambda agent: site.until(agent, lambda: site.depot.kinds[-1:] == ["RolledBack"]))
+    assert site.version() == "1"
+
+
+def test_without_an_operators_signature_a_host_whose_policy_is_to_halt_stays(site: Site) -> None:
+    found = site.rollout(site.order(1), on_failure="halt")
+    site.publish(found)
+    play(site, lambda agent: site.until(agent, lambda: site.depot.kinds[-1:] == ["Converged"]))
+    verb = events.RollBack(found.id, "")
+    for forged in (b"", site.verb(verb, by=EVE), site.verb(events.Halt(found.id, ""))):
+        site.recall(found, forged)
+        play(site, lambda agent: site.until(agent, lambda: site.depot.kinds[-1:] == ["Refused"]))
+        assert "signed" in site.depot.last.reason
+    assert site.version() == "1"
+
+
+def test_what_a_prior_order_left_is_installed_again_where_its_run_is_not_the_last_but_one(site: Site) -> None:
+    """Order 2 failed its probes and stayed, as its policy says; order 3 fails and goes back to 1, not to 2."""
+    good = converge(site)
+
+    async def fails(agent: Agent) -> None:
+        site.publish(site.rollout(site.order(2), on_failure="halt", probes=(FAILS,)))
+        await site.until(agent, lambda: site.depot.kinds[-1:] == ["Probed"])
+        site.hands.pass_(MINUTE)
+        await site.until(agent, lambda: site.depot.kinds[-1:] == ["SoakFailed"])
+
+    play(site, fails)
+    assert site.version() == "2"
+    site.publish(site.rollout(site.order(3, fails=True)))
+    play(site, lambda agent: site.until(agent, lambda: site.depot.kinds[-1:] == ["RolledBack"]))
+    assert (site.version(), site.depot.last.standing) == ("1", good)
+
+
+def test_what_the_machine_was_before_any_order_is_there_again(site: Site) -> None:
+    (site.root / "version").write_text("mine\n")
+    site.publish(site.rollout(site.order(1), probes=(FAILS,)))
+
+    async def story(agent: Agent) -> None:
+        await site.until(agent, lambda: site.depot.kinds[-1:] == ["Probed"])
+        assert site.version() == "1"
+        site.hands.pass_(MINUTE)
+        await site.until(agent, lambda: site.depot.kinds[-1:] == ["RolledBack"])
+
+    play(site, story)
+    assert site.version() == "mine"
+    assert site.depot.last.standing == ""
+
+
+def test_an_order_that_cannot_be_taken_back_is_told_as_stuck(site: Site) -> None:
+    site.publish(site.rollout(site.order(1), probes=(FAILS,)))
+
+    async def story(agent: Agent) -> None:
+        await site.until(agent, lambda: site.depot.kinds[-1:] == ["Probed"])
+        (site.root / "version").write_text("somebody else's\n")
+        site.hands.pass_(MINUTE)
+        await site.until(agent, lambda: site.depot.kinds[-1:] == ["RollbackFailed"])
+
+    play(site, story)
+    assert site.version() == "somebody else's"
+    assert site.depot.last.exit_code == 5
+    assert "/version" in site.depot.last.reason
+
+
+def test_an_order_that_takes_hold_at_a_restart_of_the_machine_soaks_from_then_on(site: Site) -> None:
+    mark = site.folder / "restart"
+
+    async def asks(agent: Agent) -> None:
+        site.publish(site.rollout(site.order(1)))
+        while "Began" not in site.depot.kinds:
+            agent.shell.news.clear()
+            await agent.courier.round()
+            if agent.shell.state.phase is Phase.ACTIVATING:
+                mark.touch()
+            else:
+                await agent.shell.news.wait()
+        await site.until(agent, lambda: site.depot.kinds[-1:] == ["RestartNeeded"])
+
+    play(site, asks)
+    play(site, lambda agent: agent.courier.round())
+    assert site.depot.kinds[-1] == "RestartNeeded", "the agent was started again, but not the machine"
+    mark.unlink()
+    play(site, lambda agent: site.until(agent, lambda: site.depot.kinds[-1:] == ["Converged"]))
+    assert site.depot.kinds[-3:] == ["RestartNeeded", "Activated", "Converged"]
+
+
+def test_a_second_agent_of_one_state_is_refused(site: Site) -> None:
+    async def story(_: Agent) -> None:
+        with pytest.raises(Exception, match="already at work"):
+            async with site.agent():
+                pass
+
+    play(site, story)
+
+
+def test_a_run_that_is_not_over_at_the_deadline_is_ended_and_taken_back(site: Site) -> None:
+    good = converge(site)
+
+    async def story(agent: Agent) -> None:
+        site.publish(site.rollout(site.order(2, runs=["sleep", "1000"])))
+        while agent.shell.state.phase is not Phase.ACTIVATING:
+            agent.shell.news.clear()
+            await agent.courier.round()
+            if agent.shell.state.phase is not Phase.ACTIVATING:
+                await agent.shell.news.wait()
+        await site.seen(lambda: site.version() == "2")
+        site.hands.pass_(10 * MINUTE)
+        await site.until(agent, lambda: site.depot.kinds[-1:] == ["RolledBack"])
+
+    play(site, story)
+    assert site.version() == "1"
+    began = next(one.event for one in site.depot.heard if isinstance(one.event, events.RollbackBegan))
+    assert (began.prior, began.cause, began.reason) == (good, "unconfirmed", "its run was not over in time")
+
+
+def test_an_agent_that_is_stopped_ends_its_run_and_begins_it_again_at_the_next_start(site: Site) -> None:
+    gate = site.folder / "gate"
+    converge(site)
+
+    async def stopped(agent: Agent) -> None:
+        site.publish(site.rollout(site.order(2, runs=["sh", "-c", f"test -e {gate} || sleep 1000"])))
+        while agent.shell.state.phase is not Phase.ACTIVATING:
+            agent.shell.news.clear()
+            await agent.courier.round()
+            if agent.shell.state.phase is not Phase.ACTIVATING:
+                await agent.shell.news.wait()
+        await site.seen(lambda: site.version() == "2")
+
+    play(site, stopped)
+    assert site.version() == "1", "what was begun was taken back"
+    gate.touch()
+    play(site, lambda agent: site.until(agent, lambda: site.depot.kinds[-1:] == ["Converged"]))
+    assert site.version() == "2"
+    assert site.depot.kinds.count("Began") == 2
+
+
+def test_soak_is_waited_for(site: Site) -> None:
+    async def story(agent: Agent) -> None:
+        site.publish(site.rollout(site.order(1), soak=10 * MINUTE))
+        await site.until(agent, lambda: site.depot.kinds[-1:] == ["Activated"])
+        site.hands.pass_(10 * MINUTE - SECOND)
+        await agent.courier.round()
+        assert agent.shell.state.phase is Phase.SOAKING
+        site.hands.pass_(SECOND)
+        await site.until(agent, lambda: site.depot.kinds[-1:] == ["Converged"])
+
+    play(site, story)

@@ -1,0 +1,43 @@
+"""Killed at any save and at any effect, alone or with everything it started, an agent goes on and loses nothing."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).parents[2]
+
+
+def drive(folder: Path, *words: object) -> dict[str, object]:
+    done = subprocess.run(
+        [sys.executable, "-m", "support.agent_driver", str(folder), *map(str, words)],
+        cwd=TESTS,
+        env={**os.environ, "PYTHONPATH": str(TESTS)},
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return dict(json.loads(done.stdout))
+
+
+@pytest.mark.parametrize(("story", "first", "how"), [("good", 3, "agent"), ("sick", 5, "all")])
+def test_killed_at_some_place_it_ends_as_if_nobody_had_killed_it(
+    tmp_path: Path, story: str, first: int, how: str
+) -> None:
+    found = drive(tmp_path, story, first, 9, how)
+    assert found["problems"] == []
+    assert found["checked"]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("how", ["agent", "all"])
+@pytest.mark.parametrize("story", ["good", "sick"])
+def test_killed_at_any_place_it_ends_as_if_nobody_had_killed_it(tmp_path: Path, story: str, how: str) -> None:
+    found = drive(tmp_path, story, 1, 1, how)
+    assert found["problems"] == []
+    assert found["checked"]
