@@ -2,7 +2,7 @@
 
     python -m support.agent_driver FOLDER STORY FIRST STEP HOW
 
-STORY is `good` or `sick`; places are counted over all saves and effects, before and after each; HOW is `agent` (it alone
+STORY is `good`, `sick`, or `during`: killed once, in the middle of a run of `plan-runtime`. Places are counted over all saves and effects, before and after each; HOW is `agent` (it alone
 is killed, its runtime is told to stop) or `all` (everything at once, as when power fails). After each killed life one
 more lives to the end, and then everything must be as if nobody had been killed. Prints what was found, as JSON.
 """
@@ -14,6 +14,7 @@ import pickle
 import shutil
 import signal
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from support.fleets import MINUTE
 
 SICK = Probe("sick", "command", (HOST,), every=20, command=("false",))
 FOREVER = 1_000_000
-ENDS = {"good": "Converged", "sick": "RolledBack"}
+ENDS = {"good": "Converged", "sick": "RolledBack", "during": "Converged"}
 
 
 class Places:
@@ -75,14 +76,16 @@ class Remembering(Depot):
 
 
 def site_of(folder: Path, story: str) -> Site:
-    """A machine on which order 1 has converged, and order 2 is offered."""
+    """A machine on which order 1 has converged, and order 2 is offered; one that is killed during its run waits in it
+    for the file `gate`, after it made the file `began`."""
     site = Site(folder)
     site.depot = Remembering(site.hands)
     site.depot.keep(folder / "heard")
     site.publish(site.rollout(site.order(1)))
     run(lambda: whole(site, "Converged"))
     site.depot.keep(folder / "heard")
-    site.publish(site.rollout(site.order(2), probes=(SICK,) if story == "sick" else ()))
+    waits = ["sh", "-c", f"touch {folder}/began; test -e {folder}/gate || sleep 1000"] if story == "during" else []
+    site.publish(site.rollout(site.order(2, runs=waits), probes=(SICK,) if story == "sick" else ()))
     return site
 
 
@@ -137,7 +140,7 @@ def check(site: Site, story: str) -> list[str]:
     site.depot.keep(site.folder / "heard")
     kinds = site.depot.kinds
     found = []
-    if site.version() != {"good": "2", "sick": "1"}[story]:
+    if site.version() != {"good": "2", "sick": "1", "during": "2"}[story]:
         found.append(f"version {site.version()}")
     if [report.seq for report in site.depot.heard] != list(range(1, len(kinds) + 1)):
         found.append("numbers of reports are not 1, 2, 3 …")
@@ -164,6 +167,29 @@ def main(folder: Path, story: str, first: int, step: int, how: str) -> dict[str,
     return {"problems": problems, "checked": checked}
 
 
+def during(folder: Path, how: str) -> dict[str, Any]:
+    site = site_of(fresh(folder), "during")
+    child = os.fork()
+    if child == 0:
+        try:
+            asyncio.run(whole(site, "Converged"))
+        finally:
+            os._exit(1)
+    deadline = time.monotonic() + 60
+    while not (folder / "began").exists():
+        assert time.monotonic() < deadline, "the order was not begun"
+        time.sleep(0.01)
+    if how == "all":
+        kill_below(child)
+    else:
+        os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    (folder / "gate").touch()
+    site.depot.keep(folder / "heard")
+    run(lambda: whole(site, "Converged"))
+    return {"problems": check(site, "during"), "checked": 1}
+
+
 def fresh(folder: Path) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -172,5 +198,9 @@ def fresh(folder: Path) -> Path:
 
 if __name__ == "__main__":
     words = sys.argv[1:]
-    found = main(Path(words[0]) / "site", words[1], int(words[2]), int(words[3]), words[4])
+    place = Path(words[0]) / "site"
+    if words[1] == "during":
+        found = during(place, words[4])
+    else:
+        found = main(place, words[1], int(words[2]), int(words[3]), words[4])
     sys.stdout.write(json.dumps(found) + "\n")

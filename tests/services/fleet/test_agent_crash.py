@@ -34,6 +34,11 @@ def test_killed_at_some_place_it_ends_as_if_nobody_had_killed_it(
     assert found["checked"]
 
 
+@pytest.mark.parametrize("how", ["agent", "all"])
+def test_killed_in_the_middle_of_a_run_it_ends_as_if_nobody_had_killed_it(tmp_path: Path, how: str) -> None:
+    assert drive(tmp_path, "during", 1, 1, how)["problems"] == []
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("how", ["agent", "all"])
 @pytest.mark.parametrize("story", ["good", "sick"])

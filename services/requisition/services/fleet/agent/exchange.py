@@ -50,8 +50,8 @@ class Courier:
         self._unfit: dict[str, Failure] = {}
 
     async def round(self) -> bool:
-        """Ask once, and act by the answer. Whether there is more to send. Raises Unreachable when nobody answers,
-        Untrusted when what came is no answer."""
+        """Ask once, and act by the answer. Whether reports arrived and more are to be sent. Raises Unreachable when
+        nobody answers, Untrusted when what came is no answer."""
         waiting = await self._spool.waiting()
         state, asked_at = self._shell.state, self._shell.at()
         word = Heartbeat(host=state.host, stream=state.stream, seq=state.seq, heard=self._heard_at)
@@ -63,7 +63,7 @@ class Courier:
         if answer.offer is not None:
             await self._offered(answer.offer, asked_at)
         await self._shell.tell(Tick())
-        return bool((await self._spool.waiting()).reports)
+        return 0 < waiting.first < (await self._spool.waiting()).first
 
     async def close(self) -> None:
         """Fetch no more. What came whole is kept."""

@@ -38,7 +38,7 @@ class Seer(Struct, frozen=True):
                 reason = await self._reason(probe)
         except TimeoutError:
             reason = f"it took longer than {probe.timeout / 1000:g} s"
-        except (Failure, OSError, ValueError) as error:
+        except Exception as error:  # noqa: BLE001  (whatever is wrong with it, it did not pass)
             reason = str(error.diagnostics[0].what if isinstance(error, Failure) else error) or type(error).__name__
         return ProbeSeen(probe.name, not reason, " ".join(reason.split())[:_SHOWN])
 

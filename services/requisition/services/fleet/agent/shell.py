@@ -53,6 +53,7 @@ class Shell:
         self._fuse = Fuse()
         self._work: asyncio.Task[None] | None = None
         self._alarm: asyncio.TimerHandle | None = None
+        self._closing = False
         self._ticks: set[asyncio.Task[None]] = set()
 
     @property
@@ -93,11 +94,12 @@ class Shell:
                     self.counts["not_saved"] += 1
                     self._say(f"the state cannot be saved, to be tried again: {failure}")
                     await asyncio.sleep(_AGAIN)
-            for effect in found:
+            for effect in () if self._closing else found:
                 self._do(effect)
 
     async def close(self) -> None:
         """End what is under way: a run takes back what it began, and is begun again at the next start."""
+        self._closing = True
         if self._alarm is not None:
             self._alarm.cancel()
         await self._prober.close()
@@ -121,7 +123,7 @@ class Shell:
         reports = [(one.seq, self._signed(one, new)) for one in found if isinstance(one, effects.EmitEvent)]
         saved = Saved(new, lit(new.deadline, at, self._boot, elapsed))
         anew = isinstance(said, Joined)
-        if new != self._state or reports or heard:
+        if new != self._state or reports or heard or new.deadline:
             self.counts["reports_dropped"] += await self._spool.save(saved, reports, heard=heard, anew=anew)
         self._state, self._fuse = saved.state, saved.fuse
         return found
