@@ -17,7 +17,7 @@ from requisition.schemas.signing import PemSigner
 from requisition.services.clock import Clock
 from requisition.services.fleet import events, rollout, sealed
 from requisition.services.fleet.agent.config import Settings
-from requisition.services.fleet.agent.link import Answer, Ask, Offer, Pieces, Unreachable
+from requisition.services.fleet.agent.link import Answer, Ask, Failing, Offer, Pieces, Unreachable
 from requisition.services.fleet.agent.main import Agent, World, opened
 from requisition.services.fleet.authority import opened_report
 from requisition.services.fleet.events import COMMAND_TYPE, Command, Report, Verb
@@ -37,6 +37,7 @@ def signer(name: str) -> PemSigner:
 
 
 RELEASE, AUTHOR, ADA, AGENT, EVE = (signer(name) for name in ("release", "author", "ada", "agent", "eve"))
+AGENT_KEY = AGENT.public
 
 
 class Hands:
@@ -77,7 +78,7 @@ class Depot:
         found = msgspec.json.decode(body, type=Ask)
         self.words.append(found.word)
         for data in () if self.deaf else found.reports:
-            report = opened_report(sealed.read(data, "report"), HOST, AGENT.public)
+            report = opened_report(sealed.read(data, "report"), HOST, AGENT_KEY)
             assert report.seq <= len(self.heard) + 1, "a number was left out"
             if report.seq == len(self.heard) + 1:
                 self.heard.append(report)
@@ -209,10 +210,10 @@ class Site:
         self.depot.offer = msgspec.structs.replace(offer, **fields)
         return self.depot.offer
 
-    def recall(self, found: Layout, verb: bytes = b"") -> None:
+    def recall(self, found: Layout, verb: bytes = b"", proofs: tuple[Failing, ...] = ()) -> None:
         self.depot.number += 1
         order = found.rollout.targets[0].order
-        self.depot.offer = Offer(self.depot.number, found.id, order, recall=True, verb=verb)
+        self.depot.offer = Offer(self.depot.number, found.id, order, recall=True, verb=verb, proofs=proofs)
 
     def verb(self, verb: Verb, by: PemSigner = ADA) -> bytes:
         command = Command(fleet="home", nonce="n" * 16, signed_at=self.hands.wall, verb=verb)

@@ -5,16 +5,27 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
-from requisition.services.fleet import events
+from requisition.schemas.document import Secret
+from requisition.schemas.signing import PemSigner
+from requisition.services.fleet import events, sealed
+from requisition.services.fleet.agent.link import Failing
 from requisition.services.fleet.agent.main import Agent
-from requisition.services.fleet.rollout import Probe
+from requisition.services.fleet.events import REPORT_TYPE
+from requisition.services.fleet.layout import layout
+from requisition.services.fleet.rollout import Probe, Target, payload
+from requisition.services.fleet.sealed import seal
 from requisition.services.fleet.state import Phase
-from support.agents import EVE, HOST, Site
-from support.fleets import MINUTE, SECOND
+from support.agents import ADA, AGENT, EVE, HOST, Site
+from support.fleets import MINUTE, OLD, SECOND
+from support.orders import OrderBuilder
 
 PASSES = Probe("passes", "command", (HOST,), every=MINUTE, command=("true",))
 FAILS = Probe("fails", "command", (HOST,), every=20, command=("sh", "-c", "echo it is sick >&2; exit 3"))
+
+IDLE = {"phase": Phase.IDLE, "rollout": "", "order": "", "prior": "", "standing": "", "cause": "", "reason": "",
+        "activated_at": 0, "dispatches": 0}  # fmt: skip
 
 
 @pytest.fixture
@@ -208,6 +219,53 @@ def test_without_an_operators_signature_a_host_whose_policy_is_to_halt_stays(sit
         play(site, lambda agent: site.until(agent, lambda: site.depot.kinds[-1:] == ["Refused"]))
         assert "signed" in site.depot.last.reason
     assert site.version() == "1"
+
+
+def test_that_other_hosts_failed_calls_a_host_back_when_they_signed_it_themselves(site: Site) -> None:
+    """Host web2 failed in the rollout, which permits no failure; the release names the keys of both."""
+    plain = site.rollout(site.order(1)).rollout
+    mine = replace(plain.targets[0], key=AGENT.public.keyid)
+    found = layout(replace(plain, targets=(mine, Target("web2", 0, mine.order, EVE.public.keyid))))
+    site.publish(found)
+    play(site, lambda agent: site.until(agent, lambda: site.depot.kinds[-1:] == ["Converged"]))
+
+    def proof(event: events.HostEvent, by: PemSigner) -> Failing:
+        report = events.Report(host="web2", stream="s", seq=1, at=1, event=event)
+        return Failing(sealed.write(seal(REPORT_TYPE, payload(report), by)), by.public.openssh())
+
+    failed = events.SoakFailed(found.id, "it is sick")
+    for worthless in (proof(failed, ADA), proof(events.SoakFailed(OLD, ""), EVE), proof(events.Restated(**IDLE), EVE)):
+        site.recall(found, proofs=(worthless,))
+        play(site, lambda agent: site.until(agent, lambda: site.depot.kinds[-1:] == ["Refused"]))
+        assert "nothing proves that enough hosts failed" in site.depot.last.reason
+    site.recall(found, proofs=(proof(failed, EVE),))
+    play(site, lambda agent: site.until(agent, lambda: site.depot.kinds[-1:] == ["RolledBack"]))
+    assert site.version() == ""
+
+
+def test_a_host_that_is_called_back_from_what_it_never_began_says_where_it_is(site: Site) -> None:
+    converge(site)
+    site.recall(site.rollout(site.order(2)))
+    play(site, lambda agent: site.until(agent, lambda: site.depot.kinds[-1:] == ["Restated"]))
+    assert site.depot.last.phase is Phase.CONVERGED
+    assert site.version() == "1"
+
+
+def test_secrets_of_an_order_are_read_from_files_when_it_runs(site: Site) -> None:
+    token = site.folder / "token"
+    builder = OrderBuilder(site.folder / "secretive", site.root, serial=1)
+    builder.node("file.write", path="/token", content={"$secret": "token"}, mode=0o600)
+    order = site.put_order(builder.order(secrets=(Secret("token"),)), builder.folder)
+    site.publish(site.rollout(order, on_failure="halt"))
+    secrets = {"token": str(token)}
+    play(site, lambda agent: site.until(agent, lambda: site.depot.kinds[-1:] == ["ActivationFailed"]), secrets=secrets)
+    assert "the secret token cannot be read" in site.depot.last.reason
+    token.write_text("s3cr3t\n")
+    site.publish(site.rollout(order))
+    play(site, lambda agent: site.until(agent, lambda: site.depot.kinds[-1:] == ["Converged"]), secrets=secrets)
+    assert (site.root / "token").read_text() == "s3cr3t"
+    spooled = b"".join(path.read_bytes() for path in (site.folder / "agent").rglob("*") if path.is_file())
+    assert b"s3cr3t" not in spooled
 
 
 def test_what_a_prior_order_left_is_installed_again_where_its_run_is_not_the_last_but_one(site: Site) -> None:

@@ -2,8 +2,10 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -23,6 +25,21 @@ def drive(folder: Path, *words: object) -> dict[str, object]:
     )
     assert done.returncode == 0, done.stderr
     return dict(json.loads(done.stdout))
+
+
+def test_told_to_end_the_process_ends_well_and_the_next_one_goes_on(tmp_path: Path) -> None:
+    agent = subprocess.Popen(
+        [sys.executable, "-m", "support.agent_process", str(tmp_path)],
+        cwd=TESTS,
+        env={**os.environ, "PYTHONPATH": str(TESTS)},
+    )
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "root/version").exists():
+        assert agent.poll() is None, "the agent ended by itself"
+        assert time.monotonic() < deadline, "the order was not installed"
+        time.sleep(0.02)
+    agent.send_signal(signal.SIGTERM)
+    assert agent.wait(60) == 0
 
 
 @pytest.mark.parametrize(("story", "first", "how"), [("good", 3, "agent"), ("sick", 5, "all")])

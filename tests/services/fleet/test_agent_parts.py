@@ -149,13 +149,18 @@ def see(probe: Probe, drift: str = "", **environment: str) -> ProbeSeen:
         (("true",), ""),
         (("sh", "-c", "echo ok; echo one; echo two >&2; exit 7"), "exit 7: two"),
         (("sh", "-c", "kill -9 $$"), "signal 9"),
-        (("/nowhere/program",), "/nowhere/program cannot be started"),
         (("sleep", "100"), "it took longer than 0.2 s"),
     ],
 )
 def test_a_command_passes_when_it_ends_with_0_in_time(command: tuple[str, ...], reason: str) -> None:
     timeout = 200 if command[0] == "sleep" else 10_000
     assert see(Probe("p", "command", (HOST,), command=command, timeout=timeout)) == ProbeSeen("p", not reason, reason)
+
+
+def test_a_command_that_is_not_there_fails() -> None:
+    seen = see(Probe("p", "command", (HOST,), command=("/nowhere/program",)))
+    assert not seen.passed
+    assert "/nowhere/program" in seen.reason
 
 
 @asynccontextmanager

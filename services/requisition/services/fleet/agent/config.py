@@ -26,7 +26,9 @@ from requisition.services.fleet.rollout import Name
 from requisition.services.fleet.trustslots import FleetTrust, parse_trust
 
 
-class _Entry(Struct, frozen=True, forbid_unknown_fields=True):
+class AgentFile(Struct, frozen=True, forbid_unknown_fields=True):
+    """The file as it is written."""
+
     version: Literal["1"]
     host: Name
     key: str
@@ -69,7 +71,7 @@ def load(path: str) -> Settings:
 
 def parse(text: bytes | str, where: str) -> Settings:
     """The settings of a text. Raises BadInput."""
-    entry = strictyaml.load_typed(text, where, _Entry)
+    entry = strictyaml.load_typed(text, where, AgentFile)
     places = {
         "key": entry.key,
         "trust": entry.trust,
