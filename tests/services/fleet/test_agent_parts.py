@@ -5,9 +5,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from requisition.runtime.runinfo import RunInfo
 from requisition.schemas.diagnostic import BadInput, Failed
@@ -15,7 +17,7 @@ from requisition.services.fleet import events
 from requisition.services.fleet.agent import config, spool
 from requisition.services.fleet.agent.fuse import deadline_now, lit
 from requisition.services.fleet.agent.main import serve
-from requisition.services.fleet.agent.orders import ours, standing, to_take_back
+from requisition.services.fleet.agent.past import ours, settled_runs, standing, to_take_back
 from requisition.services.fleet.agent.probes import Prober, Seer
 from requisition.services.fleet.agent.spool import Saved, Spool
 from requisition.services.fleet.agent_state import AgentState, Joined, ProbeSeen
@@ -308,6 +310,28 @@ def test_receipts_tell_which_order_stands_and_what_to_take_back(
     last = standing(found)
     assert (last.order if last else "") == stands
     assert to_take_back(found, "a") == tuple(f"run-{name}" for name in back_to_a)
+
+
+def test_a_run_is_what_its_journal_says_where_the_line_for_lists_is_behind(tmp_path: Path) -> None:
+    """Killed between the end of a run and the line about it, or between that line and the journal."""
+    site = Site(tmp_path)
+    site.publish(site.rollout(site.order(1)))
+
+    async def story() -> None:
+        async with site.agent() as agent:
+            await site.until(agent, lambda: site.depot.kinds[-1:] == ["Converged"])
+
+    asyncio.run(story())
+    (line,) = (site.folder / "runtime/runs").glob("*/run.json")
+    (was,) = settled_runs(site.settings.runtime_state)
+    line.write_bytes(msgspec.json.encode(replace(was, state="running", outcome="", summary={})))
+    (found,) = settled_runs(site.settings.runtime_state)
+    assert (found.state, found.outcome, found.summary) == (was.state, was.outcome, was.summary) != ("running", "", {})
+    journal = line.with_name("journal")
+    journal.write_bytes(journal.read_bytes()[:-1])
+    assert [info.state for info in settled_runs(site.settings.runtime_state)] == ["running"]
+    journal.unlink()
+    assert settled_runs(site.settings.runtime_state) == []
 
 
 # -- settings

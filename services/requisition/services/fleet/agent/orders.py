@@ -1,23 +1,18 @@
-"""Orders on this machine: which one stands, as the runtime's own receipts say; to install one, and to go back.
-
-Only runs of orders that the fleet gave are looked at and taken back; what else somebody applies here is theirs. Each
-step can be repeated: one that was cut off is found in the receipts, and gone on with.
+"""Orders on this machine: to install one, and to go back. Each step can be repeated: one that was cut off is found in
+the receipts (`past`), and gone on with.
 """
 
 import asyncio
 import os
-from collections.abc import Sequence
 
-from msgspec import Struct
 from msgspec.structs import replace
 
 from requisition.runtime.frames import EXIT_CODES, Request, Result, Verb
 from requisition.runtime.layout import root_directory
 from requisition.runtime.lock import is_held
-from requisition.runtime.past import runs
-from requisition.runtime.runinfo import RunInfo
 from requisition.schemas.diagnostic import BadInput, Failure
 from requisition.services.fleet.agent.cache import Cache
+from requisition.services.fleet.agent.past import Ours, ours, settled_runs, standing, to_take_back
 from requisition.services.fleet.agent.runtime import Runtime, explained
 from requisition.services.fleet.agent.spool import Spool
 from requisition.services.fleet.agent_state import RollbackEnded, RunDeferred, RunEnded
@@ -25,43 +20,6 @@ from requisition.services.fleet.agent_state import RollbackEnded, RunDeferred, R
 _PAUSE = 0.1
 _PATIENCE = 120.0
 _MOST_SECRET = 1 << 20
-
-
-class Ours(Struct, frozen=True):
-    """A run of an order of the fleet."""
-
-    order: str
-    info: RunInfo
-
-    @property
-    def whole(self) -> bool:
-        """Whether all that it did stands."""
-        return self.info.state == "executed" and self.info.outcome != "error"
-
-    @property
-    def left_something(self) -> bool:
-        """Whether there is something of it to take back."""
-        return self.info.state == "running" or (
-            self.info.state in ("executed", "failed") and bool(set(self.info.summary) - {"unchanged", "skipped"})
-        )
-
-
-def ours(past: Sequence[RunInfo], orders: dict[str, str]) -> tuple[Ours, ...]:
-    """Runs of the fleet's orders, oldest first. `orders`: their names by checksum."""
-    known = (info for info in past if info.order_checksum in orders and info.verb != "elevated")
-    return tuple(Ours(orders[info.order_checksum], info) for info in known)
-
-
-def standing(found: Sequence[Ours]) -> Ours | None:
-    """The newest run of which something stands, whole or not."""
-    return next((one for one in reversed(found) if one.whole or one.left_something), None)
-
-
-def to_take_back(found: Sequence[Ours], prior: str) -> tuple[str, ...]:
-    """The runs, newest first, after which what is left is what the last whole run of `prior` left; all, when it is ""
-    or has none."""
-    last = max((number for number, one in enumerate(found) if prior and one.order == prior and one.whole), default=-1)
-    return tuple(one.info.run_id for one in reversed(found[last + 1 :]) if one.left_something)
 
 
 class Orders:
@@ -162,7 +120,7 @@ class Orders:
         )
 
     async def _ours(self) -> tuple[Ours, ...]:
-        past = await asyncio.to_thread(runs, self._runtime.state_dir)
+        past = await asyncio.to_thread(settled_runs, self._runtime.state_dir)
         return ours(past, await self._spool.orders())
 
     async def _free(self) -> None:
