@@ -11,12 +11,13 @@ from msgspec.structs import replace
 
 from requisition.schemas.diagnostic import Refused
 from requisition.services.fleet import rollout, sealed
+from requisition.services.fleet.agent import link
 from requisition.services.fleet.agent.link import Answer, Pieces, Unreachable
 from requisition.services.fleet.agent.main import Agent
 from requisition.services.fleet.rollout import ROLLOUT_TYPE, SKEW
 from requisition.services.fleet.sealed import seal
 from requisition.services.fleet.state import Phase
-from support.agents import EVE, RELEASE, Site
+from support.agents import AUTHOR, EVE, RELEASE, Site
 from support.fleets import DAY
 
 
@@ -383,6 +384,64 @@ def test_nothing_is_believed_of_a_trust_file_that_others_may_write(site: Site) -
     site.publish(site.rollout(site.order(1)))
     site.trust.chmod(0o666)
     assert "others may change" in refused(site)
+
+
+def test_a_number_that_leaps_does_not_make_the_host_deaf_to_those_that_follow(site: Site) -> None:
+    offer = site.publish(site.rollout(site.order(1)))
+    site.depot.offer = replace(offer, number=1 << 53, tip=b"")
+
+    async def whole() -> None:
+        async with site.agent() as agent:
+            await agent.courier.round()
+            assert (agent.shell.counts["offers_ignored"], agent.shell.state.dispatches) == (1, 0)
+            site.depot.offer = offer
+            await site.until(agent, lambda: site.depot.kinds[-1:] == ["Converged"])
+
+    asyncio.run(whole())
+
+
+def test_what_was_verified_once_is_judged_again_by_the_trust_file_of_now(site: Site) -> None:
+    found = site.rollout(site.order(1))
+    site.publish(found)
+    site.depot.contents.clear()
+
+    async def whole() -> None:
+        async with site.agent() as agent:
+            await agent.courier.round()
+            assert agent.shell.state.dispatches == 0, "it waits for what the order reads"
+            text = site.trust.read_text()
+            site.trust.write_text(text.replace(RELEASE.public.openssh(), AUTHOR.public.openssh()))
+            site.put_offer(found, site.tip(found, AUTHOR))
+            await site.until(agent, lambda: site.depot.kinds[-1:] == ["Refused"])
+
+    asyncio.run(whole())
+    assert "the rollout is not signed by a key that counts" in site.depot.last.reason
+
+
+@pytest.mark.parametrize("way", ["silent", "slow"])
+def test_who_gives_nothing_or_next_to_nothing_is_not_waited_for(
+    site: Site, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    monkeypatch.setattr(link, "SILENCE", 0.05 if way == "silent" else 60)
+    monkeypatch.setattr(link, "PATIENCE", 0)
+    monkeypatch.setattr(link, "SLOWEST", 1 << 40)
+    forever = asyncio.Event()
+
+    async def slow(_: bytes) -> Pieces:
+        if way == "silent":
+            await forever.wait()
+        while True:
+            await asyncio.to_thread(bool)
+            yield b" "
+
+    site.depot.ask = slow  # type: ignore[method-assign]
+
+    async def whole() -> None:
+        async with site.agent() as agent:
+            with pytest.raises(Unreachable, match="does not come" if way == "silent" else "comes too slowly"):
+                await agent.courier.round()
+
+    asyncio.run(whole())
 
 
 def test_who_breaks_off_has_said_nothing(site: Site) -> None:

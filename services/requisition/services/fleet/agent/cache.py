@@ -24,7 +24,6 @@ from requisition.services.fleet.agent.link import Link, received, whole
 from requisition.services.fleet.rollout import digest
 from requisition.services.fleet.trustslots import Untrusted
 
-SILENCE = 60.0
 _HEX = re.compile(r"[0-9a-f]{64}")
 
 
@@ -48,7 +47,7 @@ class Cache:
     async def fetch(self, order: str, link: Link) -> str:
         """Get all of an order; its checksum. Raises Unreachable when that may succeed later, Untrusted or BadInput when
         what came is not what was asked for, Failed when there is no room."""
-        data = await whole(link.document(order), sealed.MAX_BYTES, SILENCE, "order")
+        data = await whole(link.document(order), sealed.MAX_BYTES, "order")
         document, found = await asyncio.to_thread(_opened, data, order)
         sizes = {item.sha256: item.size for item in found.inputs}
         if strange := next((name for name in sizes if not _HEX.fullmatch(name)), ""):
@@ -98,7 +97,7 @@ class Cache:
         """Fetch a content into its place, whole or not at all. Raises Untrusted when it is another one."""
         partial, actual, length = f"{self._contents}/.partial", hashlib.sha256(), 0
         with open(partial, "wb") as file:
-            pieces = received(link.content(f"sha256:{name}"), size, SILENCE, "content")
+            pieces = received(link.content(f"sha256:{name}"), size, "content")
             async with contextlib.aclosing(pieces):
                 async for piece in pieces:
                     length += len(piece)

@@ -13,19 +13,18 @@ import msgspec
 from requisition.schemas.diagnostic import Failed, Failure
 from requisition.services.fleet import sealed
 from requisition.services.fleet.agent import judgement
-from requisition.services.fleet.agent.cache import SILENCE, Cache
+from requisition.services.fleet.agent.cache import Cache
 from requisition.services.fleet.agent.link import Answer, Ask, Link, Offer, Unreachable, whole
 from requisition.services.fleet.agent.shell import Shell
 from requisition.services.fleet.agent.spool import Spool, Waiting
 from requisition.services.fleet.agent_reducer import objection
 from requisition.services.fleet.agent_state import Heard, Missing, Offered, Tick
 from requisition.services.fleet.events import Heartbeat
-from requisition.services.fleet.layout import Layout
 from requisition.services.fleet.state import BUSY
 from requisition.services.fleet.trustslots import FleetTrust, Untrusted
 
 _MOST_ANSWER = 8 << 20
-_LONGEST_ANSWER = 300.0
+_LEAP = 1_000_000
 
 
 class Courier:
@@ -44,7 +43,7 @@ class Courier:
         self._trust, self._say = trust, say
         self._heard_at = 0
         self._sent = 0
-        self._layout: Layout | None = None
+        self._document = ("", b"")
         self._fetching: asyncio.Task[None] | None = None
         self._wanted = ""
         self._unfit: dict[str, Failure] = {}
@@ -57,7 +56,7 @@ class Courier:
         word = Heartbeat(host=state.host, stream=state.stream, seq=state.seq, heard=self._heard_at)
         answer = await self._answer(Ask(word=word, reports=waiting.reports))
         self._sent = max(self._sent, waiting.first + len(waiting.reports) - 1)
-        self._heard_at = max(self._heard_at, answer.at)
+        self._heard_at = answer.at
         if answer.stream == state.stream:
             await self._heed(answer, waiting)
         if answer.offer is not None:
@@ -71,11 +70,8 @@ class Courier:
 
     async def _answer(self, ask: Ask) -> Answer:
         try:
-            async with asyncio.timeout(_LONGEST_ANSWER):
-                data = await whole(self._link.ask(msgspec.json.encode(ask)), _MOST_ANSWER, SILENCE, "answer")
+            data = await whole(self._link.ask(msgspec.json.encode(ask)), _MOST_ANSWER, "answer")
             return msgspec.json.decode(data, type=Answer)
-        except TimeoutError as error:
-            raise Unreachable.of("the answer took too long") from error
         except (msgspec.MsgspecError, ValueError, RecursionError) as error:
             raise Untrusted.of("what came is no answer of a server", why=str(error)) from error
 
@@ -95,6 +91,10 @@ class Courier:
         state = self._shell.state
         if offer.number <= state.dispatches or state.phase in BUSY:
             return
+        if offer.number > state.dispatches + _LEAP:  # after it no honest offer would be looked at any more
+            self._shell.counts["offers_ignored"] += 1
+            self._say(f"an offer is not looked at: its number {offer.number} leaps too far beyond {state.dispatches}")
+            return
         try:
             said = await self._judged(offer, asked_at)
         except Unreachable as failure:
@@ -113,24 +113,26 @@ class Courier:
         if offer.recall:
             return await self._recalled(offer, trust, asked_at)
         tip = judgement.opened_offer_tip(offer, trust, now)
-        if self._layout is None or self._layout.id != tip.rollout:
-            document = await self._rollout(tip.rollout)
-            self._layout = await asyncio.to_thread(judgement.opened_layout, document, tip, trust, now)
-        said = judgement.judged(offer, tip, self._layout, self._shell.state.host, asked_at)
+        document = await self._rollout(tip.rollout)
+        found = await asyncio.to_thread(judgement.opened_layout, document, tip, trust, now)
+        self._document = (tip.rollout, document)
+        said = judgement.judged(offer, tip, found, self._shell.state.host, asked_at)
         if objection(self._shell.state, said, now) or await self._here(offer.order):
             return said
         await self._fetch(offer.order)
         return None
 
     async def _recalled(self, offer: Offer, trust: FleetTrust, asked_at: int) -> Offered:
-        state = self._shell.state
-        found = self._layout if self._layout is not None and self._layout.id == offer.rollout else None
-        if found is None and offer.proofs and state.terms is not None and state.terms.rollout == offer.rollout:
+        state, found = self._shell.state, None
+        if offer.proofs and state.terms is not None and state.terms.rollout == offer.rollout:
             found = await asyncio.to_thread(judgement.same_layout, await self._rollout(offer.rollout), offer.rollout)
         return await asyncio.to_thread(judgement.judged_recall, offer, state, trust, found, asked_at)
 
     async def _rollout(self, name: str) -> bytes:
-        return await whole(self._link.document(name), sealed.MAX_BYTES, SILENCE, "rollout")
+        """Its document; the last one that was good is kept, and judged again by the trust file of now."""
+        if self._document[0] == name:
+            return self._document[1]
+        return await whole(self._link.document(name), sealed.MAX_BYTES, "rollout")
 
     async def _here(self, order: str) -> bool:
         """Whether a run of the order needs no network. Raises what was wrong with it when it came."""

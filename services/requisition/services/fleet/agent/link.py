@@ -18,6 +18,11 @@ from requisition.services.fleet.trustslots import Untrusted
 
 Pieces = AsyncGenerator[bytes, None]
 
+SILENCE = 60.0
+PATIENCE = 300.0
+SLOWEST = 1024
+"""Seconds without a piece; seconds after which slowness counts; bytes a second that are slow."""
+
 
 class Unreachable(Failed):
     """Nobody answers now; asking again later may help."""
@@ -80,26 +85,29 @@ class Link(Protocol):
         ...
 
 
-async def received(pieces: Pieces, limit: int, silence: float, what: str) -> Pieces:
-    """The pieces, as long as they are no more than `limit` bytes in all, with no more than `silence` seconds before
-    each. Raises Untrusted for more, Unreachable for silence."""
-    size = 0
+async def received(pieces: Pieces, limit: int, what: str) -> Pieces:
+    """The pieces, as long as they are no more than `limit` bytes in all. Raises Untrusted for more, Unreachable when
+    they come too slowly to be waited for."""
+    loop = asyncio.get_running_loop()
+    begun, size = loop.time(), 0
     async with contextlib.aclosing(pieces):
         while True:
             try:
-                async with asyncio.timeout(silence):
+                async with asyncio.timeout(SILENCE):
                     piece = await anext(pieces, b"")
             except TimeoutError as error:
-                raise Unreachable.of(f"the {what} does not come", why=f"nothing came for {silence:g} s") from error
+                raise Unreachable.of(f"the {what} does not come", why=f"nothing came for {SILENCE:g} s") from error
             if not piece:
                 return
             size += len(piece)
             if size > limit:
                 raise Untrusted.of(f"the {what} is larger than the {limit} bytes that it may have")
+            if (took := loop.time() - begun) > PATIENCE and size < SLOWEST * took:
+                raise Unreachable.of(f"the {what} comes too slowly", why=f"{size} bytes in {took:.0f} s")
             yield piece
 
 
-async def whole(pieces: Pieces, limit: int, silence: float, what: str) -> bytes:
+async def whole(pieces: Pieces, limit: int, what: str) -> bytes:
     """All of them together. Raises as `received` does."""
-    async with contextlib.aclosing(received(pieces, limit, silence, what)) as found:
+    async with contextlib.aclosing(received(pieces, limit, what)) as found:
         return b"".join([piece async for piece in found])
