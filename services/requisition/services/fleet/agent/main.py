@@ -67,14 +67,14 @@ def _no_passphrase(name: str) -> bytes:
 
 
 async def _until_told(settings: Settings, link: Link, signer: Signer, say: Say) -> None:
-    stop = asyncio.Event()
+    stop, world = asyncio.Event(), real_world()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     life = asyncio.ensure_future(systemd.show_life(patience / 3)) if (patience := systemd.patience()) else None
     try:
-        async with opened(settings, link, signer, real_world(), say) as agent:
+        async with opened(settings, link, signer, world, say) as agent:
             systemd.tell("READY=1")
-            await serve(agent, settings.poll, real_world().chance, stop, say)
+            await serve(agent, settings.poll, world.chance, stop, say)
             systemd.tell("STOPPING=1")
     finally:
         if life is not None:
