@@ -9,10 +9,11 @@ from msgspec.structs import replace
 from requisition.services.fleet import effects, events
 from requisition.services.fleet.agent.link import Answer, Offer
 from requisition.services.fleet.layout import Layout
+from requisition.services.fleet.rollout import Probe
 from requisition.services.fleet.sealed import write
 from requisition.services.fleet.state import Phase, Stage
 from support.agents import AGENT, HOST, Site
-from support.fleets import Table
+from support.fleets import MINUTE, Table
 
 
 class Hall:
@@ -87,3 +88,33 @@ def test_a_host_that_fails_halts_its_rollout_and_stays_on_what_proved_itself(hal
     better = hall.publish(hall.site.rollout(hall.site.order(3), on_failure="halt"))
     asyncio.run(whole(hall, Phase.CONVERGED, better))
     assert (hall.table.stage(better), hall.site.version()) == (Stage.COMPLETED, "3")
+
+
+def test_where_policy_is_to_roll_back_the_rollout_ends_rolled_back_and_the_next_one_goes_on(hall: Hall) -> None:
+    good = hall.publish(hall.site.rollout(hall.site.order(1)))
+    asyncio.run(whole(hall, Phase.CONVERGED, good))
+    sick = Probe("sick", "command", (HOST,), every=20, command=("false",))
+    bad = hall.publish(hall.site.rollout(hall.site.order(2), probes=(sick,)))
+
+    async def fails() -> None:
+        async with hall.site.agent() as agent:
+            await hall.site.until(agent, lambda: hall.site.depot.kinds[-1:] == ["Probed"])
+            hall.site.hands.pass_(MINUTE)
+            await hall.site.until(agent, lambda: hall.table.host(HOST).phase is Phase.REVERTED)
+            hall.table.tick()
+
+    asyncio.run(fails())
+    assert (hall.table.stage(bad), hall.site.version()) == (Stage.ROLLED_BACK, "1")
+    better = hall.publish(hall.site.rollout(hall.site.order(3)))
+    asyncio.run(whole(hall, Phase.CONVERGED, better))
+    assert (hall.table.stage(better), hall.site.version()) == (Stage.COMPLETED, "3")
+
+
+def test_a_converged_host_is_called_back_when_an_operator_takes_its_rollout_back(hall: Hall) -> None:
+    good = hall.publish(hall.site.rollout(hall.site.order(1)))
+    asyncio.run(whole(hall, Phase.CONVERGED, good))
+    bad = hall.publish(hall.site.rollout(hall.site.order(2)))
+    asyncio.run(whole(hall, Phase.CONVERGED, bad))
+    hall.table.verb(events.RollBack(bad, "customers complain"))
+    asyncio.run(whole(hall, Phase.REVERTED, bad))
+    assert (hall.table.stage(bad), hall.site.version()) == (Stage.ROLLED_BACK, "1")
