@@ -4,13 +4,19 @@ import json
 import random
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from fuzz.test_orders import strange, whole
 from requisition.cli import graphs
 from requisition.cli.commands import review
+from requisition.cli.differing import lines
+from requisition.cli.markdown import comment
 from requisition.cli.output import Output
-from requisition.cli.trees import shown_value
+from requisition.review.answer import answer
+from requisition.review.difference import difference
+from requisition.review.sides import open_side
+from requisition.review.values import shown_value
 from requisition.schemas import canonical, orderfile
 from requisition.schemas.diagnostic import BadInput
 from support.process import request
@@ -30,7 +36,8 @@ def test_a_document_of_strange_values_is_shown_or_told_in_words(kind, rounds, tm
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     sound, path, output, shown = documents(tmp_path)[kind], str(tmp_path / "strange.plan"), Output(), 0
     text = json.dumps(sound)
-    before = orderfile.decode_order(orderfile.Sealed(kind, canonical.encode(sound)))
+    orderfile.write(path, orderfile.Sealed(kind, canonical.encode(sound)))
+    before = open_side(path)
     for number in range(rounds):
         rng, document = random.Random(number), json.loads(text)
         for _ in range(rng.choice((1, 1, 2, 3))):
@@ -39,7 +46,12 @@ def test_a_document_of_strange_values_is_shown_or_told_in_words(kind, rounds, tm
             orderfile.write(path, orderfile.Sealed(kind, canonical.encode(document)))
             order = orderfile.decode_order(orderfile.read(path))
             review.show_file(output, path, full=True)
-            list(review.differences(before, order))
+            after = open_side(path)
+            for one in (difference(before, after), difference(after, before)):
+                assert msgspec.json.encode(one)
+                assert comment(one)
+                list(lines(one, output))
+            answer("levels() union attr(*, '*a*') union risk(*)", after.document)
             graphs.mermaid(order)
             shown += 1
         except BadInput:

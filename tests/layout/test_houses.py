@@ -9,7 +9,7 @@ import pytest
 from layout.apply_with import apply_with
 
 ROOT = Path(__file__).parents[2]
-HOUSES = ("schemas", "stdlib", "compiler", "runtime", "tree", "services", "cli")
+HOUSES = ("schemas", "stdlib", "compiler", "runtime", "tree", "review", "services", "cli")
 ABSENT = ("starlark", "lark", "click", "rich", "requisition.compiler", "requisition.services", "requisition.cli")
 
 ON_A_BARE_HOST = f"""

@@ -51,6 +51,13 @@ TARGETS: dict[str, list[str]] = {
     f"{FLEET}/health.py": [f"{FLEET_TESTS}/test_agent_reducer.py", f"{FLEET_TESTS}/test_promises.py"],
     f"{FLEET}/agent_reducer.py": [f"{FLEET_TESTS}/test_agent_reducer.py", f"{FLEET_TESTS}/test_promises.py"],
     f"{FLEET}/gates.py": [f"{FLEET_TESTS}/test_gates.py", f"{FLEET_TESTS}/test_promises.py"],
+    f"{FLEET}/planner.py": [
+        f"{FLEET_TESTS}/test_planner.py",
+        f"{FLEET_TESTS}/test_gates.py",
+        f"{FLEET_TESTS}/test_promises.py",
+        f"{FLEET_TESTS}/test_promises_of_delivery.py",
+        f"{FLEET_TESTS}/test_fold.py",
+    ],
     f"{FLEET}/offers.py": [f"{FLEET_TESTS}/test_offers.py"],
     f"{FLEET}/reducer.py": [f"{FLEET_TESTS}/test_reducer.py", f"{FLEET_TESTS}/test_promises_of_delivery.py"],
     f"{FLEET}/rollout_reducer.py": [f"{FLEET_TESTS}/test_rollout_reducer.py"],

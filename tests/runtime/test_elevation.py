@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from requisition.cli.trees import risks
+from requisition.review.risks import risks
 from requisition.runtime.frames import EXIT_CODES, write_frame
 from requisition.runtime.halves import (
     Close,
@@ -136,7 +136,7 @@ def test_a_gather_may_run_its_body_as_root(world):
 
 
 def test_what_a_user_may_choose_for_root_is_shown_to_the_reviewer(world):
-    shown = risks(both(world).order())
+    shown = [f"{one.node} {one.text}" for one in risks(both(world).order())]
     assert "demo/install/file.write:/by-root runs as root, with what demo/install/shell.exec:say gives it" in shown
     assert "demo/install/file.copy:/copied runs as root" in shown
 

@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Callable, Iterable, Mapping
 
 from requisition.cli.drawing import local
+from requisition.review.values import visible
 from requisition.schemas.diagnostic import BadInput
 from requisition.schemas.document import Order
 
@@ -66,16 +67,12 @@ def _edges(order: Order) -> list[tuple[int, int]]:
     return [(numbers[need], number) for number, node in enumerate(order.nodes) for need in node.needs]
 
 
-def _visible(text: str) -> str:
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
-
-
 def _dot(text: str) -> str:
-    return _visible(text).translate(_DOT)
+    return visible(text).translate(_DOT)
 
 
 def _mermaid(text: str) -> str:
-    return _visible(text).translate(_MERMAID)
+    return visible(text).translate(_MERMAID)
 
 
 def packages_as(form: str, names: Mapping[str, str], needs: Mapping[str, Iterable[str]]) -> str:

@@ -82,6 +82,10 @@ class Output:
         if not self.as_json:
             click.echo(clean(text, color=self.color), color=self.color)
 
+    def lines(self, lines: Iterable[str]) -> None:
+        """Results, each of which is one line whatever stands in it."""
+        self.result("\n".join(line.replace("\n", "\\n") for line in lines))
+
     def progress(self, text: str) -> None:
         """A line that the next one overwrites, on stderr, where a terminal is; empty removes it."""
         if self.quiet or self.as_json or not sys.stderr.isatty() or not (text or self._in_progress):

@@ -1,97 +1,87 @@
-"""Orders and receipts as trees by phase, and what in an order deserves a second look."""
+"""Orders and receipts as trees by phase."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from requisition.cli.drawing import ICONS, SHOWN, counted, local, tally
 from requisition.cli.output import Output
-from requisition.runtime.halves import marks
+from requisition.review.values import MASK, secret_slots, shown_value, visible
 from requisition.schemas.document import Node, Order
 from requisition.schemas.receipt import NodeRun, Receipt
+from requisition.stdlib.catalogue import load
 
-_MASK = "•••"
+_WIDTH = 100
+_REMOVES = frozenset({"remove", "unlink", "absent"})
+_SIGNS = {
+    "shell": ("$", "warn"),
+    "git": ("↓", "warn"),
+    "package": ("▣", "good"),
+    "service": ("⚙", "warn"),
+    "user": ("@", "warn"),
+    "group": ("@", "warn"),
+}
 
 
-def order_tree(order: Order, output: Output, *, full: bool) -> Iterable[str]:
-    """An order by phase, with what a reviewer should look at."""
+def order_tree(order: Order, output: Output, risks: Mapping[str, Sequence[str]], *, full: bool) -> Iterable[str]:
+    """An order by phase: of each node its sign, slots, the place of its call, and the kinds of `risks` it has. Nodes of
+    phases that the order does not have come last: nothing in it is hidden."""
     members: dict[str, list[Node]] = {}
     for node in order.nodes:
         members.setdefault(node.phase, []).append(node)
-    commits = {member.path: f"{member.path} at {member.commit[:12]}" for member in order.members if member.commit}
+    commits = {
+        member.path: visible(f"{member.path} at {member.commit[:12]}") for member in order.members if member.commit
+    }
     for phase in order.phases:
         nodes = members.get(phase.id, [])
         extra = f", up to {phase.retry.max_attempts} tries" if phase.retry else ""
-        extra += f", compensated by {phase.compensate}" if phase.compensate else ""
+        extra += f", compensated by {visible(phase.compensate)}" if phase.compensate else ""
         extra += f", {commits[phase.member]}" if phase.member in commits else ""
         kind = "" if phase.kind == "forward" else f" ({phase.kind})"
-        yield f"  {output.style(phase.id, 'head')}{kind}  {counted(len(nodes), 'node')}{extra}"
-        shown = nodes if full else nodes[:SHOWN]
-        for node in shown:
-            yield f"    {local(node.id, phase.id)}{_slots(node)}  {output.style(node.location, 'dim')}"
-        if len(shown) < len(nodes):
-            yield output.style(f"    … and {len(nodes) - len(shown)} more (--full shows all)", "dim")
+        yield f"  {output.style(visible(phase.id), 'head')}{kind}  {counted(len(nodes), 'node')}{extra}"
+        yield from _nodes(nodes, output, risks, full=full)
+    known = {phase.id for phase in order.phases}
+    for name in (name for name in members if name not in known):
+        yield f"  {output.style(visible(name), 'bad')}  {counted(len(members[name]), 'node')} of no phase of the order"
+        yield from _nodes(members[name], output, risks, full=full)
+
+
+def _nodes(nodes: Sequence[Node], output: Output, risks: Mapping[str, Sequence[str]], *, full: bool) -> Iterable[str]:
+    shown = nodes if full else nodes[:SHOWN]
+    for node in shown:
+        sign, style = sign_of(node)
+        look = output.style(f"  ! {', '.join(risks[node.id])}", "warn") if node.id in risks else ""
+        place = f"  {output.style(visible(node.location), 'dim')}" if node.location else ""
+        words = f"{visible(local(node.id, node.phase))}{_slots(node)}{place}"
+        yield f"    {output.style(sign, style)} {words}{look}"
+    if len(shown) < len(nodes):
+        yield output.style(f"    … and {len(nodes) - len(shown):,} more (--full shows all)", "dim")
+
+
+def sign_of(node: Node) -> tuple[str, str]:
+    """What a node does to the machine, as a sign and its style."""
+    family, _, verb = node.action.partition(".")
+    spec = load().get(node.action)
+    if spec is None or family == "flow":
+        return ("◇", "dim") if spec else ("?", "bad")
+    if verb in _REMOVES:
+        return "-", "bad"
+    if family in _SIGNS:
+        return _SIGNS[family]
+    if spec.looks or spec.effect == "pure":
+        return ("?" if spec.looks else "ƒ"), "dim"
+    if node.action == "net.download":
+        return "↓", "warn"
+    return ("+", "good") if any(slot.claims for slot in spec.slots) else ("~", "warn")
 
 
 def _slots(node: Node) -> str:
-    parts = []
-    for name, value in node.slots.items():
-        if name in ("path", "body", "cases", "default"):
-            continue
-        parts.append(f"{name}={shown_value(name, value)}")
-    return f"  {' '.join(parts)[:100]}" if parts else ""
-
-
-def shown_value(name: str, value: object) -> str:
-    """A slot value in a line: modes in octal, promises as arrows, secrets masked."""
-    if isinstance(value, dict):
-        if "$secret" in value:
-            return _MASK
-        if isinstance(node := value.get("$ref"), str):
-            return f"→ {node.split('/', 2)[-1] if ':' in node else node.rpartition('/')[2]}"
-        if "$item" in value:
-            return f"item.{value['field']}" if value.get("field") else "item"
-        return "{" + ", ".join(f"{key}: {shown_value(key, inner)}" for key, inner in value.items()) + "}"
-    if isinstance(value, list):
-        return "[" + ", ".join(shown_value("", inner) for inner in value) + "]"
-    if name == "mode" and isinstance(value, int):
-        return f"{value:04o}"
-    return repr(value) if isinstance(value, str) else str(value)
-
-
-def risks(order: Order) -> list[str]:
-    """What deserves a second look, one line each."""
-    from requisition.stdlib.catalogue import load
-
-    catalogue = load()
-    by_id = {node.id: node for node in order.nodes}
-    found = []
-    for node in order.nodes:
-        spec = catalogue.get(node.action)
-        if spec is None:
-            found.append(f"{node.id} is an action that this installation does not know")
-        elif node.action == "shell.exec":
-            shell = " through a shell" if node.slots.get("shell") else ""
-            undo = "" if node.slots.get("undo") or node.slots.get("checks_only") else ", and cannot be undone"
-            found.append(f"{node.id} runs a command{shell}{undo}")
-        elif node.slots.get("insecure_no_digest"):
-            found.append(f"{node.id} downloads without a digest")
-        if node.elevate:
-            given = _given_by_others(node, by_id)
-            found.append(f"{node.id} runs as root" + (f", with what {given} gives it" if given else ""))
-        if node.on_conflict in ("overwrite", "backup"):
-            found.append(f"{node.id} replaces what is in its way ({node.on_conflict})")
-    return found
-
-
-def _given_by_others(node: Node, by_id: Mapping[str, Node]) -> str:
-    """The first node without root whose output one with root uses: whoever applies can choose that value."""
-    for value in node.slots.values():
-        for mark in marks(value):
-            source = by_id.get(mark.get("$ref") or mark.get("$item") or "")
-            if source is None or (source.elevate and "$ref" in mark):
-                continue
-            if "$ref" in mark or isinstance(source.slots.get("items"), dict):
-                return source.id
-    return ""
+    hidden = secret_slots(node.action)
+    parts = [
+        f"{name}={MASK if name in hidden else shown_value(name, value)}"
+        for name, value in node.slots.items()
+        if name not in ("path", "body", "cases", "default")
+    ]
+    text = visible(" ".join(parts))
+    return f"  {text if len(text) <= _WIDTH else text[:_WIDTH] + '…'}" if parts else ""
 
 
 def receipt_tree(receipt: Receipt, output: Output, *, full: bool) -> Iterable[str]:
@@ -100,18 +90,20 @@ def receipt_tree(receipt: Receipt, output: Output, *, full: bool) -> Iterable[st
     for run in receipt.nodes:
         members.setdefault(receipt.order.nodes[run.node].phase, []).append(run)
     for phase, runs in members.items():
-        yield f"  {output.style(phase, 'head')}  {_statuses(runs)}"
+        yield f"  {output.style(visible(phase), 'head')}  {_statuses(runs)}"
         shown = runs if full else _worth_showing(runs)
         for run in shown:
             icon, style = ICONS.get(run.status, ("·", "dim"))
             item = f"[{'.'.join(map(str, run.scope))}]" if run.scope else ""
-            why = f"  {output.style(run.error or run.reason, 'dim')}" if run.error or run.reason else ""
-            yield f"    {output.style(icon, style)} {local(receipt.order.nodes[run.node].id, phase)}{item}{why}"
+            why = f"  {output.style(visible(run.error or run.reason), 'dim')}" if run.error or run.reason else ""
+            name = visible(local(receipt.order.nodes[run.node].id, phase))
+            yield f"    {output.style(icon, style)} {name}{item}{why}"
         if len(shown) < len(runs):
             yield output.style(f"    … and {len(runs) - len(shown):,} more (--full shows all)", "dim")
     for entry in receipt.rollback:
         if entry.status != "done":
-            yield f"  {output.style('!', 'warn')} {entry.id} was not taken back: {entry.error or entry.status}"
+            words = visible(f"{entry.id} was not taken back: {entry.error or entry.status}")
+            yield f"  {output.style('!', 'warn')} {words}"
 
 
 def _statuses(runs: list[NodeRun]) -> str:

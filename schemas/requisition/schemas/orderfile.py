@@ -138,7 +138,11 @@ def _stated_version(sealed: Sealed, default: int) -> int:
 
 def decode_order(sealed: Sealed) -> Order:
     """The order: itself, or the one inside of a receipt."""
-    document = decode(sealed)
+    return order_of(decode(sealed))
+
+
+def order_of(document: Order | Receipt) -> Order:
+    """The order: itself, or the one inside of a receipt."""
     return document if isinstance(document, Order) else document.order
 
 

@@ -60,8 +60,9 @@ class ActionSpec(Struct, frozen=True, omit_defaults=True):
     """The catalogue entry of an action.
 
     `blocking` actions may take long and run on a worker thread; `repeatable` ones may be polled by
-    `wait_until`; `compensable` is false where the effect cannot be undone by us. Nodes of `batched` actions are
-    done together (`Batched`); those of a `family` are judged together before anything is touched (`Judging`).
+    `wait_until`; those with `looks` never change anything; `compensable` is false where the effect cannot be undone
+    by us. Nodes of `batched` actions are done together (`Batched`); those of a `family` are judged together before
+    anything is touched (`Judging`).
     `ephemeral` names the slot by which a node asks to be done only when one that needs it has something to do,
     and to be taken back at the end of its phase. `reactive` names the slot, true by default, by which it is done only
     when a node that it waits for changed something in this run; it is taken back after all that is not. `renews` are
@@ -78,6 +79,7 @@ class ActionSpec(Struct, frozen=True, omit_defaults=True):
     compensable: bool = True
     blocking: bool = False
     repeatable: bool = False
+    looks: bool = False
     batched: bool = False
     family: str = ""
     ephemeral: str = ""

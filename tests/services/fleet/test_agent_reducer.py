@@ -99,6 +99,20 @@ def test_an_offer_that_comes_again_too_late_or_in_between_changes_nothing() -> N
         assert reports(step(agent, offer, START)[1]) == []
 
 
+def test_an_acknowledgement_from_before_the_activation_confirms_nothing() -> None:
+    agent = after(ACTIVATING, Heard(ACTIVATING.seq))
+    assert agent.deadline == START + 10 * MINUTE
+    soaking = after(agent, RunEnded(ok=True, standing=ORDER))
+    assert after(soaking, Heard(soaking.seq - 1)).deadline
+    assert after(soaking, Heard(soaking.seq)).deadline == 0
+
+
+def test_what_an_earlier_rollout_left_in_the_record_is_forgotten_when_another_begins() -> None:
+    newer = OFFER._replace(number=2, terms=terms_of(made([["a"]], serial=6), "a"))
+    agent = after(CONVERGED, newer)
+    assert (agent.confirm, agent.activated_at, agent.probes, agent.cause, agent.reason) == (0, 0, (), "", "")
+
+
 def test_it_converges_when_it_soaked_was_seen_passes_and_is_confirmed() -> None:
     assert CONVERGED.phase is Phase.CONVERGED
     assert CONVERGED.good == ORDER
@@ -194,6 +208,27 @@ def test_a_recall_with_nothing_to_go_back_from_is_answered_with_how_it_stands() 
         assert new.phase is agent.phase
 
 
+def test_what_failed_and_left_nothing_behind_is_not_gone_back_from_but_what_waits_for_a_restart_is() -> None:
+    recall = OFFER._replace(number=2, recall=True)
+    failed = after(ACTIVATING, RunEnded(ok=False, standing=OLD, exit_code=1))
+    assert after(failed, recall).phase is Phase.FAILED
+    waiting = after(ACTIVATING, RunDeferred("kernel"))
+    assert waiting.standing == waiting.prior == OLD
+    assert after(waiting, recall).phase is Phase.ROLLING_BACK
+    reverted = after(after(CONVERGED, recall), RollbackEnded(ok=True, standing=OLD))
+    assert after(reverted, recall._replace(number=3)).phase is Phase.REVERTED
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [("a disk is full", "a disk is full"), ("", "another order stands there than the one it went back to")],
+)
+def test_a_failed_rollback_says_why(said: str, reason: str) -> None:
+    back = after(ACTIVATING, Tick(), at=START + 10 * MINUTE)
+    _, found = step(back, RollbackEnded(ok=False, standing=ORDER, exit_code=4, reason=said), START)
+    assert reports(found) == [events.RollbackFailed(BACK.id, 4, reason, ORDER)]
+
+
 def test_after_a_restart_it_goes_on_where_it_was() -> None:
     agent, found = step(ACTIVATING, Started(OLD), START + MINUTE)
     assert (agent, found[0]) == (ACTIVATING, effects.RunOrder(BACK.id, ORDER))
@@ -234,6 +269,8 @@ def test_a_host_that_is_enrolled_again_says_how_it_stands_first() -> None:
     unconfirmed, _ = step(SOAKING, Joined("t"), START + SECOND)
     assert after(unconfirmed, Heard(1)).deadline == 0, "its restatement is what confirms it now"
     assert after(unconfirmed, Heard(0)).deadline
+    joined, _ = step(ACTIVATING, Joined("t"), START + SECOND)
+    assert after(joined, Heard(1)).deadline, "nothing is activated that could be confirmed"
 
 
 def test_a_newer_offer_goes_back_to_the_order_that_converged() -> None:

@@ -178,6 +178,18 @@ def test_a_budget_counts_hosts_that_still_change_for_a_superseded_rollout_and_fo
     assert table.host("b").deferral.gate == "disruption-budgets"  # type: ignore[union-attr]
 
 
+def test_a_host_that_changes_already_keeps_its_place_but_takes_none_of_a_budget_that_became_smaller() -> None:
+    for limit, given in ((2, ["a", "b"]), (1, [])):
+        table = Table("a", "b")
+        table.publish(made([["a", "b"]], soak=MINUTE, budgets=[Budget("both", ("a", "b"), max=2)]))
+        table.tick()
+        table.activates("a")
+        table.activates("b")
+        table.publish(made([["a", "b"]], serial=2, budgets=[Budget("both", ("a", "b"), max=limit)]))
+        table.tick()
+        assert sorted(table.offers()) == given
+
+
 def test_health_thresholds_by_count_and_percent_are_enforced() -> None:
     hosts = [f"h{number}" for number in range(10)]
     for health, may in ((Health(max_failures=2), 2), (Health(max_percent=30), 3), (Health(4, 10), 1), (Health(), 0)):

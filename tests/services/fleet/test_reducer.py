@@ -181,6 +181,35 @@ def test_a_host_that_is_enrolled_again_begins_a_new_stream_and_keeps_the_count_o
     assert note(after, events.Enrolled("a", "s2", "key")) == (after, ())
 
 
+@pytest.mark.parametrize(
+    ("before", "again"),
+    [(host(Phase.FAILED), True), (host(Phase.STUCK), True), (host(Phase.REVERTED), True), (host(Phase.SOAKING, lost=True), True),
+     (host(Phase.ROLLING_BACK), False), (host(Phase.SOAKING), False), (host(Phase.CONVERGED), False)],
+)  # fmt: skip
+def test_who_failed_or_was_lost_is_tried_again_and_nobody_else(before: HostState, again: bool) -> None:
+    after, found = note(before, events.Retry("a"))
+    assert (after.again, after.forgiven) == (again, again)
+    assert bool(found) == again
+    assert note(replace(before, forgiven=True), events.Retry("a"))[0].forgiven, "what was forgiven stays so"
+
+
+def test_a_lost_host_keeps_an_offer_that_it_may_have_begun_and_is_given_it_no_more() -> None:
+    offer = Dispatch(7, MADE.id, ORDER, False, START, START + MINUTE, handed_at=START)
+    lost, found = note(host(Phase.CONVERGED, dispatch=offer), MarkLost("a", "silent"))
+    assert lost.dispatch == replace(offer, withdrawn=True)
+    assert effects.PurgeDispatch("a") in found
+    found_again, _ = note(lost, WithdrawDispatch("a", 7, "it was not begun in time", settled=True))
+    assert (found_again.lost, found_again.dispatch) == (False, None)
+
+
+@pytest.mark.parametrize(("stream", "key"), [("s2", "key"), ("s", "key2")])
+def test_another_stream_or_another_key_begins_anew(stream: str, key: str) -> None:
+    before = host(Phase.CONVERGED, key="key")
+    assert note(before, events.Enrolled("a", "s", "key")) == (before, ())
+    after, _ = note(before, events.Enrolled("a", stream, key))
+    assert (after.stream, after.key, after.seq) == (stream, key, 0)
+
+
 def test_a_retry_forgives_and_offers_again() -> None:
     table = Table("a")
     rollout = table.publish(made([["a"]]))

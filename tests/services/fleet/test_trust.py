@@ -91,6 +91,13 @@ def test_what_is_too_old_of_the_future_or_from_before_a_compromise_does_not_coun
     assert why in found
 
 
+def test_a_stale_tip_is_refused_as_a_whole() -> None:
+    with pytest.raises(Untrusted, match="not good now"):
+        open_tip(tip(NEW), START + DAY + SKEW + 1, DAY)
+    with pytest.raises(Untrusted, match="not good now"):
+        open_tip(tip(signed_at=START - DAY - 1), START)
+
+
 ALTERED: list[tuple[str, Callable[[Sealed], Sealed]]] = [
     ("another signer", lambda found: tip(EVE)),
     ("no signature", lambda found: replace(found, signatures=())),

@@ -27,15 +27,16 @@ def watch(**fields):
          "plan check --state /s --color never --with x --without y --set k=v -- /w/trees/r1/a/b"),
         ("build", {"root": "/r"}, "plan build --state /s --color never --root /r -o /w/orders/r1.plan -- /w/trees/r1"),
         ("apply", {"root": "/r", "secrets": {"T": "file:/t"}},
-         ("plan apply --json --state /s --color never --allow-unsigned --secret T=file:/t --source /w/trees/r1 -y --"
+         ("plan apply --json --state /s --color never --allow-unsigned --on-conflict stop --jobs 4 --secret T=file:/t --source /w/trees/r1 -y --"
          " /w/orders/r1.plan")),
         ("verify", {"trust": "order", "order": "o.plan", "policy": "/p"},
          "plan verify --state /s --color never --trust /p -- /w/trees/r1/o.plan"),
-        ("apply", {"trust": "order", "order": "o.plan", "root": "/r"},
-         "plan apply --json --state /s --color never --root /r --source /w/trees/r1 -y -- /w/trees/r1/o.plan"),
+        ("apply", {"trust": "order", "order": "o.plan", "root": "/r", "on_conflict": "backup", "jobs": 9},
+         ("plan apply --json --state /s --color never --root /r --on-conflict backup --jobs 9 --source /w/trees/r1 -y --"
+         " /w/trees/r1/o.plan")),
         ("sign", {"key": "/k"}, "plan sign --state /s --color never --key /k -- /w/orders/r1.plan"),
         ("apply", {"key": "/k", "policy": "/p"},
-         ("plan apply --json --state /s --color never --trust /p --source /w/trees/r1 -y --"
+         ("plan apply --json --state /s --color never --trust /p --on-conflict stop --jobs 4 --source /w/trees/r1 -y --"
          " /w/orders/r1.plan")),
         ("receipt", {}, "plan receipts --state /s --color never show 20260101T000000.000000Z-aaaa"),
     ],

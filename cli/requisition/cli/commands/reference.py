@@ -69,13 +69,15 @@ def schema(output: Output, /, name: str) -> None:
     """Print a JSON Schema; without a NAME, list them.
 
     `order` and `receipt` are documents; `package`, `trust`, `watch` and `delivery` are files that people write; `event`
-    and `result` are the lines of `plan apply --json`, `tree-event` those of `.plan/events.jsonl`.
+    and `result` are the lines of `plan apply --json`, `tree-event` those of `.plan/events.jsonl`; `show`, `diff` and
+    `query` what these commands print.
     """
     from requisition.compiler import manifest_schema
+    from requisition.review import schemas as review
     from requisition.schemas import jsonschema
     from requisition.services.watch import schema as watch_schema
 
-    known = [*sorted([*jsonschema.TYPES, manifest_schema.NAME, watch_schema.NAME]), *_FRAMES]
+    known = [*sorted([*jsonschema.TYPES, manifest_schema.NAME, watch_schema.NAME]), *_FRAMES, *review.TYPES]
     if not name and output.as_json:
         output.json(known)
     elif not name:
@@ -91,6 +93,8 @@ def schema(output: Output, /, name: str) -> None:
         click.echo(manifest_schema.schema(), nl=False)
     elif name == watch_schema.NAME:
         click.echo(watch_schema.schema(), nl=False)
+    elif name in review.TYPES:
+        click.echo(review.schema(name), nl=False)
     elif name in known:
         click.echo(jsonschema.schema(name), nl=False)
     else:

@@ -10,6 +10,7 @@ import click
 
 from requisition.cli.output import Output, clean
 from requisition.schemas.diagnostic import BadInput, Diagnostic, Failure
+from requisition.schemas.document import CONFLICT_POLICIES
 
 if TYPE_CHECKING:
     from requisition.services.watch.config import Config
@@ -189,6 +190,8 @@ def _whole(place: str) -> str:
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="A package setting (repeatable).")
 @click.option("--env", "environment", multiple=True, metavar="NAME=VALUE", help="A variable (repeatable); no secret.")
 @click.option("--secret", "secrets", multiple=True, metavar="NAME=file:PATH", help="A secret by its file (repeatable).")
+@click.option("--on-conflict", type=click.Choice(CONFLICT_POLICIES), help="What to do where something is in the way.")
+@click.option("--jobs", type=click.IntRange(1, 64), help="Slow nodes at a time.")
 @click.option("--on-failure", type=click.Choice(["keep", "rollback", "pause"]), help="What becomes of a failure.")
 @click.option("--pause-after", type=click.IntRange(1, 1000), help="Failures in a row, for --on-failure pause.")
 @click.option("--retries", type=click.IntRange(0, 1000), help="How often a commit is tried again.")

@@ -64,13 +64,10 @@ def host_edges(scope: Scope, host: HostState) -> str:
 
 
 def disruption_budgets(scope: Scope, host: HostState) -> str:
-    """No budget that lists the host is used up. One that changes already takes no other place."""
-    numbers = scope.layout.budgets_of.get(host.name)
-    if not numbers or host.name in scope.survey.changing:
-        return ""
-    budgets = scope.layout.rollout.budgets
-    for number in numbers:
-        if scope.in_flight[number] >= scope.layout.limits[number]:
+    """No budget that lists the host is used up by others. The place that it has, since it changes already, it keeps."""
+    budgets, own = scope.layout.rollout.budgets, host.name in scope.survey.changing
+    for number in scope.layout.budgets_of.get(host.name, ()):
+        if scope.in_flight[number] - own >= scope.layout.limits[number]:
             return f"budget {budgets[number].name} is used up"
     return ""
 

@@ -69,7 +69,8 @@ def _never_begun(fleet: FleetState, host: HostState, dispatch: Dispatch, layout:
 
 def lost(survey: Survey) -> Iterator[MarkLost]:
     """Hosts that fell silent while they were changing, for longer than they can have needed."""
-    for host in sorted(survey.silent, key=lambda one: one.name):
+    for name in sorted(survey.changing):
+        host = survey.fleet.hosts[name]
         if host.dispatch is not None:
             if not host.dispatch.handed_at:
                 continue
@@ -81,5 +82,5 @@ def lost(survey: Survey) -> Iterator[MarkLost]:
             continue
         policy = layout.rollout.policy
         bound = began + policy.start_within + policy.confirm_within + policy.rollback_within
-        if survey.now > bound and survey.silent_for(host.name) > policy.offline_after:
-            yield MarkLost(host.name, "it fell silent while it was changing")
+        if survey.now > bound and survey.silent_for(name) > policy.offline_after:
+            yield MarkLost(name, "it fell silent while it was changing")

@@ -47,7 +47,7 @@ def plan_next(fleet: FleetState, now: int) -> tuple[PlanAction, ...]:
         elif (stop := _stopped(scope)) is not None:
             actions.append(stop)
         else:
-            actions += _advanced(scope)
+            actions += advanced(scope)
             actions += _dispatched(scope)
     return (*actions, *_housekeeping(survey))
 
@@ -84,8 +84,9 @@ def allowed_failures(layout: Layout) -> int:
     return 0 if health.max_percent is None and health.max_failures is None else min(share, count)
 
 
-def _advanced(scope: Scope) -> Iterator[PlanAction]:
-    """Waves that are through are promoted, one after the other; after the last one the rollout is complete."""
+def advanced(scope: Scope) -> Iterator[PlanAction]:
+    """Waves that are through are promoted, one after the other, and the scope goes along; after the last one the
+    rollout is complete."""
     if scope.state.stage is not Stage.ACTIVE:
         return
     while through(scope, scope.wave):

@@ -33,7 +33,6 @@ class Survey:
         self.changing: set[str] = set()
         self.members: dict[str, Member] = {name: Member() for name in fleet.rollouts}
         self.offered: list[HostState] = []
-        self.silent: list[HostState] = []
         stranger = Member()
         for name, host in fleet.hosts.items():
             member = self.members.get(host.rollout, stranger)
@@ -42,7 +41,6 @@ class Survey:
                 self.offered.append(host)
             if (host.dispatch is not None or host.phase in CHANGING) and host.changing:
                 self.changing.add(name)
-                self.silent.append(host)
             if host.probes and any(not one.passed for one in host.probes):
                 member.failing.append(host)
             if host.lost or host.phase in FAILURES:

@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from requisition.services.fleet.gates import ALL, first_block
 from requisition.services.fleet.health import verdict
-from requisition.services.fleet.planner import allowed_failures, through, to_be_taken_back, unfinished
+from requisition.services.fleet.planner import advanced, allowed_failures, to_be_taken_back, unfinished
 from requisition.services.fleet.state import BUSY, FleetState, HostState, Phase, Stage
 from requisition.services.fleet.survey import Scope, Survey
 
@@ -47,6 +47,8 @@ def why(fleet: FleetState, name: str, now: int) -> Why:
         return Why(name, status(host), target, reason=_busy(host, target), since=host.since, facts=facts)
     if not survey.waits(host, target):
         return _on_target(scope, host, facts)
+    for _ in advanced(scope):
+        pass  # what the next tick promotes is open to it
     block = first_block(scope, host, ALL)
     if block is None:
         return Why(name, "waiting", target, reason="it is offered its order at the next tick", facts=facts)
@@ -116,6 +118,4 @@ def _wave_figures(scope: Scope) -> tuple[str, ...]:
     if left:
         more = f" and {len(left) - SHOWN} more" if len(left) > SHOWN else ""
         return (f"wave {wave.name} waits for {', '.join(left[:SHOWN])}{more}",)
-    if not through(scope, scope.wave):
-        return (f"wave {wave.name}: not enough hosts have converged; {wave.proven} must, or an operator promotes",)
-    return (f"wave {wave.name} is through; the next one opens at the next tick",)
+    return (f"wave {wave.name}: not enough hosts have converged; {wave.proven} must, or an operator promotes",)

@@ -26,6 +26,7 @@ from msgspec import Struct
 from requisition.runtime.places import config_dir
 from requisition.schemas import strictyaml
 from requisition.schemas.diagnostic import BadInput, Diagnostic, Refused
+from requisition.schemas.document import ConflictPolicy
 from requisition.schemas.strictyaml import Positions
 from requisition.services.watch import refs
 from requisition.stdlib.action import ActionError
@@ -33,6 +34,7 @@ from requisition.stdlib.providers.git_repository import remote
 
 VERSION = "1"
 MAX_WATCHES = 10_000
+MAX_JOBS = 64
 MAX_WAIT = 86400.0
 DURATIONS = frozenset({"interval", "timeout", "poll_timeout", "retry_after", "retry_limit", "keep_logs_for"})
 DURATION = r"^[1-9][0-9]{0,8}(ms|s|m|h|d)$"
@@ -63,6 +65,7 @@ class Watch(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True,
     trust        what must be signed: `commit`, `tag` (both by a key of `signers`, a file of ssh-keygen(1) ALLOWED
                  SIGNERS) or `order` (the file `order` of the repository, by the machine's trust policy, or `policy`)
     key          path of a key without passphrase that signs what is built here, for a machine with a trust policy
+    on_conflict  what becomes of something else that is in the way; `jobs`: slow nodes at a time (as of `plan apply`)
     environment  variables of the pipeline beside the few that it needs
     secrets      name → `file:/PATH`
     on_failure   `keep`: nothing more than what `plan apply` does itself, it takes a failed run back; `rollback`: also
@@ -85,6 +88,8 @@ class Watch(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True,
     order: str = ""
     policy: str = ""
     key: str = ""
+    on_conflict: ConflictPolicy = "stop"
+    jobs: int = 4
     environment: dict[str, str] = {}
     secrets: dict[str, str] = {}
     on_failure: Literal["keep", "rollback", "pause"] = "keep"
@@ -202,6 +207,8 @@ def _option_faults(watch: Watch) -> Iterator[tuple[str, str]]:
             yield "features", f"{feature!r}: write +name to switch a feature on, -name to switch it off"
     if any(not key or key.startswith("-") or "=" in key for key in watch.settings):
         yield "settings", "a setting's key is not empty, begins with no '-' and holds no '='"
+    if not 1 <= watch.jobs <= MAX_JOBS:
+        yield "jobs", f"jobs is 1 to {MAX_JOBS}"
     if not (1 <= watch.pause_after <= 1000 and 0 <= watch.retries <= 1000):
         yield "retries", "retries is 0 to 1000, pause_after 1 to 1000"
     if max(watch.retry_after, watch.retry_limit) > MAX_WAIT:

@@ -75,13 +75,13 @@ def command(step: str, watch: Watch, run: Run, place: Place) -> list[str]:
     if step == "receipt":
         return [*place.plan, "receipts", *state, "show", run.applied]
     words = ["--root", watch.root] if watch.trust == "order" and watch.root else []
-    words += _by_whose_word(watch)
+    words += [*_by_whose_word(watch), "--on-conflict", watch.on_conflict, "--jobs", str(watch.jobs)]
     return [*place.plan, "apply", "--json", *state, *words, *_secrets(watch), "--source", source, "-y", "--", order]
 
 
 def resuming(watch: Watch, cut_off: str, place: Place) -> list[str]:
     """`plan resume` of a run that was ours."""
-    words = _by_whose_word(watch)
+    words = [*_by_whose_word(watch), "--jobs", str(watch.jobs)]
     source = ["--source", f"{place.tree}/{watch.path}".rstrip("/")]
     state = ["--json", "--state", place.state_dir]
     return [*place.plan, "resume", *state, *words, *_secrets(watch), *source, "--", cut_off]

@@ -24,6 +24,7 @@ class ReadSlots(Struct, frozen=True):
     outputs=(Output("content", "content", "what the file holds"), *PATH),
     effect="outside",
     repeatable=True,
+    looks=True,
 )
 class Read(BaseAction[ReadSlots]):
     """Read a file of the target, of up to 16 MiB, for other nodes to use."""

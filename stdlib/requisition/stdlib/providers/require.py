@@ -45,7 +45,7 @@ class PathSlots(Struct, frozen=True):
     message: Message = ""
 
 
-@action("require.path", effect="outside")
+@action("require.path", effect="outside", looks=True)
 class RequirePath(BaseAction[PathSlots]):
     """Go on only when a path is there, or is not."""
 
@@ -72,7 +72,7 @@ class CommandSlots(Struct, frozen=True):
     message: Message = ""
 
 
-@action("require.command", effect="outside", blocking=True)
+@action("require.command", effect="outside", blocking=True, looks=True)
 class RequireCommand(BaseAction[CommandSlots]):
     """Go on only when a program is installed, in a version that will do."""
 
@@ -125,14 +125,14 @@ class _Fact(BaseAction[FactSlots]):
         return gate(host, what, "apply it to another machine", slots.on_fail, slots.message)
 
 
-@action("require.os")
+@action("require.os", looks=True)
 class RequireOs(_Fact):
     """Go on only on some operating systems or distributions."""
 
     facts = ("os", "distro")
 
 
-@action("require.arch")
+@action("require.arch", looks=True)
 class RequireArch(_Fact):
     """Go on only on some processor architectures."""
 
@@ -147,7 +147,7 @@ class PortSlots(Struct, frozen=True):
     message: Message = ""
 
 
-@action("require.port", effect="outside", blocking=True)
+@action("require.port", effect="outside", blocking=True, looks=True)
 class RequirePort(BaseAction[PortSlots]):
     """Go on only when a port is free, or somebody listens on it."""
 
@@ -169,7 +169,7 @@ class DiskSlots(Struct, frozen=True):
     message: Message = ""
 
 
-@action("require.disk", effect="outside")
+@action("require.disk", effect="outside", looks=True)
 class RequireDisk(BaseAction[DiskSlots]):
     """Go on only when a file system has room."""
 

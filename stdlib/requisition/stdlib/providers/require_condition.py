@@ -25,7 +25,7 @@ class ConditionSlots(Struct, frozen=True):
     message: Message = ""
 
 
-@action("require.condition", outputs=(Output("met", "bool", "whether it is so"),), effect="outside")
+@action("require.condition", outputs=(Output("met", "bool", "whether it is so"),), effect="outside", looks=True)
 class RequireCondition(BaseAction[ConditionSlots]):
     """Go on only when a condition holds: path_exists, cmd_available, symlink_ok; all_of, any_of, none_of such."""
 

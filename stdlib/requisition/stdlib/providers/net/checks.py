@@ -69,7 +69,7 @@ class WaitPortSlots(Struct, frozen=True):
     timeout: Timeout = 30_000
 
 
-@action("net.wait_port", effect="outside", blocking=True)
+@action("net.wait_port", effect="outside", blocking=True, looks=True)
 class WaitPort(BaseAction[WaitPortSlots]):
     """Go on when somebody listens on a port; fail when nobody does in time."""
 
@@ -108,7 +108,7 @@ class HttpCheckSlots(Struct, frozen=True):
     ca: Annotated[str, slot("path", "PEM file of certificates to trust, instead of those the system trusts")] = ""
 
 
-@action("net.http_check", effect="outside", blocking=True)
+@action("net.http_check", effect="outside", blocking=True, looks=True)
 class HttpCheck(BaseAction[HttpCheckSlots]):
     """Go on when a server answers as expected; fail when it does not in time. No proxy is used."""
 
