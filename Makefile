@@ -51,6 +51,7 @@ bench: $(READY)  ## Measure; figures for docs, not a test.
 	$(BIN)/python bench/run.py
 	$(BIN)/python bench/walk.py
 	$(BIN)/python bench/fleet_plan.py
+	$(BIN)/python bench/history.py
 	$(BIN)/python bench/watch.py
 	$(BIN)/python bench/delivery.py
 

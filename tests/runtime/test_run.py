@@ -1,7 +1,7 @@
 import json
 import os
 
-from requisition.runtime import run as runs
+from requisition.runtime import hooks
 from support.orders import OrderBuilder
 from support.process import request
 from support.session import ask
@@ -37,7 +37,7 @@ def test_a_hook_sees_every_event_and_can_break_nothing(tmp_path, monkeypatch):
         seen.append(event.kind)
         raise ValueError("a broken hook")
 
-    monkeypatch.setattr(runs, "load_hooks", lambda emit: (breaks,))
+    monkeypatch.setattr(hooks, "load_hooks", lambda emit: (breaks,))
     answer = ask(request("apply", tmp_path / "state", written(tmp_path)))
     assert answer.status == "done"
     assert {"plan", "phase", "node"} <= set(seen)

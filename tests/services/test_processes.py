@@ -167,7 +167,7 @@ async def test_a_second_cancellation_leaves_nothing_behind_either(tmp_path):
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
-    assert not lives(pid)
+    await gone(pid)
 
 
 @story

@@ -105,6 +105,7 @@ def test_no_action_is_missing_from_that_order(tmp_path):
     used |= {"net.http_check", "net.wait_port"}  # change nothing: test_net_through_the_runtime.py
     elsewhere = (
         "cron.",
+        "delivery.",
         "flow.",
         "group.",
         "package.",

@@ -7,9 +7,9 @@ from requisition.cli.output import Output
 from requisition.services import unit
 
 
-def command(output: Output, group: str, verb: str, *words: str) -> tuple[str, ...]:
+def command(output: Output, *words: str) -> tuple[str, ...]:
     """A `plan` command as a unit starts it: this installation, this state directory."""
-    return (sys.executable, "-P", "-m", "requisition.cli.main", group, verb, "--state", output.state_dir, *words)
+    return (sys.executable, "-P", "-m", "requisition.cli.main", *words, "--state", output.state_dir)
 
 
 def install(output: Output, service: unit.Service, to: str | None) -> None:

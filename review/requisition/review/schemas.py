@@ -6,10 +6,13 @@ import msgspec
 
 from requisition.review.answer import Answer
 from requisition.review.difference import Difference
+from requisition.review.history.answers import Blame, History, Why
 from requisition.review.summary import Shown
 from requisition.schemas.jsonschema import text
 
-TYPES: dict[str, Any] = {"diff": Difference, "query": Answer, "show": Shown}
+TYPES: dict[str, Any] = {
+    "blame": Blame, "diff": Difference, "history": History, "query": Answer, "show": Shown, "why": Why,
+}  # fmt: skip
 
 
 def schema(name: str) -> bytes:

@@ -15,7 +15,6 @@ import resource
 import signal
 import sys
 import time
-import traceback
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import BinaryIO
@@ -165,6 +164,8 @@ def _told(perform: Callable[[], Result], state_dir: str) -> Result:
         what = f"the machine refused: {error.strerror}"
         return Result(status="failed", diagnostics=(Diagnostic(what=what, where=where, next="plan doctor"),))
     except Exception as error:  # noqa: BLE001  (the last line of defence: a bug must still end in a result)
+        import traceback
+
         traceback.print_exc()
         what = f"internal error: {type(error).__name__}"
         text = "this is a bug in requisition; please report it with the lines above"

@@ -68,7 +68,8 @@ class Request(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tru
     hint in the order file, then the folder of the file. `only` restricts to these node ids (and what
     they need). `members`: a rollback of these packages of a tree only. `trust_path` empty: `<state>/trust.yaml`
     when present, else unsigned orders are refused unless `allow_unsigned`. `elevate`: how nodes that need root get
-    it. `runs` lists runs; `receipt` sends the receipt of one.
+    it. `packages` and `runs`: a status of what these left only. The verb `runs` lists runs; `receipt` sends the receipt
+    of one.
     """
 
     version: int = field(default_factory=lambda: FRAME_VERSION)  # so that it is always sent
@@ -92,6 +93,8 @@ class Request(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tru
     elevate: Literal["", "sudo"] = ""
     visit: Visit | None = None
     members: tuple[str, ...] = ()
+    packages: tuple[str, ...] = ()
+    runs: frozenset[str] | None = None
 
 
 class Stop(Struct, frozen=True, tag_field="type", tag="stop"):

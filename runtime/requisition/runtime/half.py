@@ -12,6 +12,7 @@ from requisition.runtime.executor import Executor, Rules
 from requisition.runtime.flow import run_flow
 from requisition.runtime.frames import Request
 from requisition.runtime.halves import (
+    BY_THE_OTHER,
     Answer,
     Close,
     Closed,
@@ -318,7 +319,7 @@ def _settle_nodes(run: Run) -> None:
     }
     for one in run.graph.bound:
         if one.index not in times:
-            why = "nothing to do" if one.node.elevate else "done by the other half of the run"
+            why = "nothing to do" if one.node.elevate else BY_THE_OTHER
             records[one.index, ()] = NodeRun(one.index, "skipped", reason=why)
     run.ledger.nodes.clear()
     run.ledger.nodes.update(records)

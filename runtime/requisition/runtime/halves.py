@@ -14,6 +14,9 @@ from requisition.schemas.diagnostic import Diagnostic
 from requisition.schemas.document import ConflictPolicy
 from requisition.schemas.receipt import Outcome, RunState
 
+BY_THE_OTHER = "done by the other half of the run"
+"""Why the privileged half's receipt skips a node that is not marked as elevated."""
+
 MARKS = ("$ref", "$item", "$secret")
 Opens = Literal["look", "run", "resume", "rollback"]
 

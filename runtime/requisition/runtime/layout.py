@@ -8,6 +8,7 @@ runs/<run id>/run.json       one line about it, for lists
 store/                       undo contents by digest
 roots/<digest>/              what the receipts together say of one target root: head.json, entries
 host.key                     signs receipts
+index.db                     where to look in the receipts (requisition.review.history)
 """
 
 import hashlib

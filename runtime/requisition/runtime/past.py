@@ -7,6 +7,7 @@ import msgspec
 from requisition.runtime.frames import Request, Result
 from requisition.runtime.layout import StateDir
 from requisition.runtime.runinfo import RunInfo, read_info
+from requisition.runtime.state import Head
 from requisition.schemas.diagnostic import BadInput
 
 
@@ -16,6 +17,25 @@ def runs(state_dir: str) -> list[RunInfo]:
         return []
     state = StateDir(state_dir)
     return [info for name in state.run_ids() if (info := read_info(state.run(name))) is not None]
+
+
+def target_roots(state_dir: str) -> list[str]:
+    """Every target root that a run began to change. Reads no run: each root has a head of its own."""
+    try:
+        names = os.listdir(f"{state_dir}/roots")
+    except FileNotFoundError:
+        return []
+    found = []
+    for name in names:
+        try:
+            with open(f"{state_dir}/roots/{name}/head.json", "rb") as file:
+                found.append(msgspec.json.decode(file.read(), type=Head).target_root)
+        except FileNotFoundError:
+            continue  # a directory without a head: the run was refused before it began
+        except ValueError as error:
+            where = f"{state_dir}/roots/{name}/head.json"
+            raise BadInput.of("the head of the state view is damaged", where=where, why=str(error)) from error
+    return sorted(found)
 
 
 def receipt_path(state_dir: str, run: str) -> str:

@@ -19,7 +19,6 @@ import msgspec
 from msgspec import Struct
 
 from requisition.runtime.frames import Event, Request
-from requisition.runtime.hooks import load_hooks
 from requisition.runtime.host import RealHost
 from requisition.runtime.hydrate import Hydrated
 from requisition.runtime.inputs import Inputs
@@ -39,7 +38,6 @@ from requisition.runtime.unwind import RecoveryStack
 from requisition.runtime.values import Values
 from requisition.schemas.diagnostic import BadInput
 from requisition.schemas.receipt import RECEIPT_VERSION, Admission, OtherHalf, Outcome, Receipt, RunState
-from requisition.schemas.version import TOOL
 
 H = TypeVar("H", bound=RealHost)
 
@@ -108,6 +106,8 @@ class Run:
         secrets: Mapping[str, str],
         admitted: tuple[Admission, ...] = (),
     ) -> None:
+        from requisition.runtime.hooks import load_hooks
+
         self.ground = ground
         self.graph = graph
         self.watch = watch
@@ -326,6 +326,8 @@ class Run:
         write_durably(f"{self.directory}/run.json", msgspec.json.encode(info))
 
     def _receipt(self, state: RunState, outcome: Outcome, message: str, rolls_back: str) -> Receipt:
+        from requisition.schemas.version import TOOL
+
         nodes = self.ledger.node_runs()
         summary: dict[str, int] = {}
         for run in nodes:

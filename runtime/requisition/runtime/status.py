@@ -1,26 +1,18 @@
 """`status`: how the target root differs from what the receipts say was left there. Changes nothing."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from contextlib import ExitStack
 
-import msgspec
-
-from requisition.runtime.admission import readmit
-from requisition.runtime.apply import prospect_diff
 from requisition.runtime.diffs import difference
-from requisition.runtime.frames import Request, Result
+from requisition.runtime.frames import Event, Request, Result
 from requisition.runtime.host import RealHost
-from requisition.runtime.hydrate import hydrate
 from requisition.runtime.inputs import Inputs
 from requisition.runtime.layout import StateDir
-from requisition.runtime.preflight import PreflightHost, observe
-from requisition.runtime.registry import Registry
-from requisition.runtime.run import Ground, Run, Watch
-from requisition.runtime.runinfo import read_info, run_order
+from requisition.runtime.run import Ground, Watch
 from requisition.runtime.sight import describe
 from requisition.runtime.state import Entry
 from requisition.schemas.diagnostic import Failure
-from requisition.stdlib.action import ActionError, Change
+from requisition.stdlib.action import ActionError
 
 
 def status(request: Request, watch: Watch) -> Result:
@@ -42,7 +34,8 @@ def status(request: Request, watch: Watch) -> Result:
         )
         counts = {"ok": 0, "changed": 0, "missing": 0, "extra": 0}
         drifted: list[Entry] = []
-        for entry in ground.view.entries.values():
+        asked = [entry for entry in ground.view.entries.values() if _is_asked(request, entry)]
+        for entry in asked:
             if entry.left.kind == "token":
                 continue
             found = _drift(host, entry)
@@ -50,25 +43,32 @@ def status(request: Request, watch: Watch) -> Result:
             if found != "ok":
                 drifted.append(entry)
                 _tell(watch, host, entry, found)
-        for entry, found, text in resource_drift(host, Registry(), ground.view.entries.values()):
+        for entry, found, text in resource_drift(host, asked):
             counts[found] += 1
             if found != "ok":
                 _say(watch, entry, entry.left.path, found, text)
-        for path, entry in _extra(host, ground.view.entries):
+        for path, entry in _extra(host, asked, ground.view.entries):
             counts["extra"] += 1
             _say(watch, entry, path, "extra", f"{path} is in a directory that {entry.node} made")
         if request.diff:
-            _diffs(request, watch, ground, drifted, resources)
+            from requisition.runtime.drifted import tell_diffs
+
+            tell_diffs(request, watch, ground, drifted, resources)
         dirty = any(counts[kind] for kind in ("changed", "missing", "extra"))
         return Result(status="changes" if dirty else "done", summary=counts)
 
 
-def resource_drift(host: RealHost, registry: Registry, entries: Iterable[Entry]) -> Iterable[tuple[Entry, str, str]]:
+def resource_drift(host: RealHost, entries: Iterable[Entry]) -> Iterable[tuple[Entry, str, str]]:
     """Entries of what is no file, each with ok, changed or missing, and words for it. One look an action."""
     by_action: dict[str, list[Entry]] = {}
     for entry in entries:
         if entry.left.kind == "token":
             by_action.setdefault(entry.action, []).append(entry)
+    if not by_action:
+        return
+    from requisition.runtime.registry import Registry
+
+    registry = Registry()
     for name, ours in by_action.items():
         try:
             action = registry.get(name, where="the state view")
@@ -84,6 +84,12 @@ def resource_drift(host: RealHost, registry: Registry, entries: Iterable[Entry])
                 yield entry, "changed", f"{path}: was {was}, is {now.token or 'unknown'}"
             else:
                 yield entry, "ok", ""
+
+
+def _is_asked(request: Request, entry: Entry) -> bool:
+    return (not request.packages or entry.package in request.packages) and (
+        request.runs is None or entry.run_id in request.runs
+    )
 
 
 def _drift(host: RealHost, entry: Entry) -> str:
@@ -107,15 +113,15 @@ def _tell(watch: Watch, host: RealHost, entry: Entry, found: str) -> None:
 
 
 def _say(watch: Watch, entry: Entry, path: str, found: str, text: str) -> None:
-    from requisition.runtime.frames import Event
-
     data = {"path": path, "package": entry.package, "run_id": entry.run_id}
     watch.emit(Event(kind="drift", at=watch.clock(), node=entry.node, status=found, text=text, data=data))
 
 
-def _extra(host: RealHost, entries: dict[str, Entry]) -> Iterable[tuple[str, Entry]]:
+def _extra(host: RealHost, asked: Iterable[Entry], entries: Collection[str]) -> Iterable[tuple[str, Entry]]:
     """What lies in directories that we made and that no entry knows."""
-    for path, entry in entries.items():
+    above = _above(entries)
+    for entry in asked:
+        path = entry.left.path
         if entry.left.kind != "dir":
             continue
         try:
@@ -124,52 +130,14 @@ def _extra(host: RealHost, entries: dict[str, Entry]) -> Iterable[tuple[str, Ent
             continue  # missing or replaced: told as drift of the directory itself
         for name in names:
             inner = f"{path}/{name}"
-            if inner not in entries and not any(known.startswith(inner + "/") for known in entries):
+            if inner not in entries and inner not in above:
                 yield inner, entry
 
 
-def _diffs(request: Request, watch: Watch, ground: Ground, drifted: list[Entry], resources: ExitStack) -> None:
-    """Content diffs, from the orders that made the drifted paths, where their inputs are still at hand."""
-    from requisition.runtime.frames import Event
-
-    by_run: dict[str, list[Entry]] = {}
-    for entry in drifted:
-        by_run.setdefault(entry.run_id, []).append(entry)
-    for run_id, entries in by_run.items():
-        directory = ground.state.run(run_id)
-        info, copy = read_info(directory), run_order(directory)
-        if info is None or copy is None:
-            continue
-        again = msgspec.structs.replace(request, order_path=copy, source_root=info.source_root)
-        try:
-            admitted = readmit(again, watch, info.order_checksum)
-            graph = hydrate(admitted.order, Registry())
-            inputs = Inputs(admitted.order.inputs, admitted.source_root, admitted.blobs)
-        except (Failure, OSError) as failure:
-            watch.emit(Event(kind="warning", text=f"no diffs for the run {run_id}: {failure}"))
-            continue
-        resources.callback(admitted.close)
-        run = Run(
-            ground,
-            graph,
-            watch,
-            resources,
-            run_id=run_id,
-            checksum=admitted.checksum,
-            order_bytes=b"",
-            inputs=inputs,
-            secrets={},
-        )
-        host = run.make_host(PreflightHost)
-        for entry in entries:
-            index = graph.by_id.get(entry.node)
-            if index is None:
-                continue
-            try:
-                prospect = observe(graph.bound[index], host, run.values)
-            except (ActionError, Failure) as error:
-                watch.emit(Event(kind="warning", node=entry.node, text=f"no diff: {error}"))
-                continue
-            if isinstance(prospect.found, Change):
-                data = {"path": entry.left.path, "diff": prospect_diff(prospect, host)}
-                watch.emit(Event(kind="drift", node=entry.node, status="diff", data=data))
+def _above(paths: Iterable[str]) -> set[str]:
+    """Every directory that has one of the paths in it."""
+    found: set[str] = set()
+    for path in paths:
+        while (path := path.rpartition("/")[0]) and path not in found:
+            found.add(path)
+    return found

@@ -154,9 +154,12 @@ def test_a_killed_rsync_over_there_leaves_nothing_that_is_taken_for_data(
     beyond: Beyond, root: Path, source: Path
 ) -> None:
     transport, manifest = beyond.transport(path=str(root)), large(source)
+    part = root / ".incoming/job/part"
 
     async def kill() -> None:
         task = await begun(transport, source, manifest)
+        while not (part.is_dir() and os.listdir(part)):
+            await asyncio.sleep(0.01)
         for pid in filter(str.isdigit, os.listdir("/proc")):
             if b"--server" in _command(pid) and os.fsencode(root) in _command(pid):
                 os.kill(int(pid), 9)
@@ -165,7 +168,7 @@ def test_a_killed_rsync_over_there_leaves_nothing_that_is_taken_for_data(
         await gone(root)
 
     do(kill())
-    assert list((root / ".incoming/job/part").iterdir()), "what was killed left its temporary file"
+    assert list(part.iterdir()), "what was killed left its temporary file"
     push(transport, source, manifest)
     assert do(verify(transport, incoming("job"), manifest)).ok
     do(transport.publish("job", "t", manifest))

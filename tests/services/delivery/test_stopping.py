@@ -94,7 +94,7 @@ def test_a_job_that_someone_else_took_is_dropped_and_not_written_to(tmp_path):
 
 def test_nothing_is_pushed_in_a_window_that_pauses_and_the_limit_changes_under_way(tmp_path):
     with rig(tmp_path) as at:
-        nights = (Window(frozenset(range(7)), 0, 6 * 60, 0), Window(frozenset(range(7)), 12 * 60, 18 * 60, 5000))
+        nights = (Window(frozenset(range(7)), 0, 6 * 60, 0), Window(frozenset(range(7)), 12 * 60, 18 * 60, 10_000))
         place = msgspec.structs.replace(at.delivery.destinations["far"], bandwidth=Bandwidth(None, "UTC", nights))
         at.configured(destinations={"far": place})
         job = at.enqueue()

@@ -10,9 +10,11 @@ import msgspec
 from requisition.cli.drawing import RunDrawing, counted, summary, tally
 from requisition.cli.host import Host, host_option, only_here
 from requisition.cli.output import Output
+from requisition.cli.receipts import filter_options
 from requisition.cli.runner import all_runs, run
 from requisition.cli.secrets import read_secrets
 from requisition.runtime.frames import EXIT_CODES, OnDisconnect, Request, Result, Visit
+from requisition.runtime.past import target_roots
 from requisition.runtime.places import default_trust
 from requisition.schemas.document import CONFLICT_POLICIES
 
@@ -120,23 +122,45 @@ def _code(result: Result, *, detailed: bool) -> int:
 @click.command()
 @click.option("--root", help="Target root. [default: every one that was applied to]")
 @host_option
+@filter_options
 @click.option("--diff", "show_diff", is_flag=True, help="Show diffs, where the inputs are still at hand.")
 @click.option("--detailed-exitcode", is_flag=True, help="Exit 2 when something differs.")
 @click.pass_obj
-def status(output: Output, /, root: str | None, host: Host | None, *, show_diff: bool, detailed_exitcode: bool) -> int:
+def status(output: Output, /, root: str | None, host: Host | None, *, show_diff: bool, **options: Any) -> int:
     """Show what differs from what was applied: changed, missing, extra."""
+    only_here(host, {name: options[name] for name in ("scope", "tool")})
     if root:
         roots = [root if host else os.path.abspath(root)]
+    elif host is None:
+        roots = target_roots(output.state_dir)
     else:  # in the order of their first runs
         roots = list(dict.fromkeys(info.target_root for info in all_runs(output, host)))
     if not roots:
         output.say("nothing was applied yet")
+    packages = (options["package"],) if options["package"] else ()
+    runs = _runs_of(output, options["scope"] or "", options["tool"]) if options["scope"] or options["tool"] else None
     code = 0
     for target in roots:
-        request = Request(verb="status", state_dir=output.state_dir, target_root=target, diff=show_diff)
+        request = Request(
+            verb="status",
+            state_dir=output.state_dir,
+            target_root=target,
+            diff=show_diff,
+            packages=packages,
+            runs=runs,
+        )
         found = _status_of(output, request, host)
-        code = max(code, _code(found, detailed=detailed_exitcode))
+        code = max(code, _code(found, detailed=options["detailed_exitcode"]))
     return code
+
+
+def _runs_of(output: Output, scope: str, tool: str) -> frozenset[str]:
+    """The runs of this machine that were of a scope and a tool."""
+    from requisition.cli.receipts import ask_index
+    from requisition.review.history import questions
+
+    chosen = questions.Filter(scope=scope, tool=tool)
+    return frozenset(ran.run for ran in ask_index(output, lambda connection: questions.runs(connection, chosen)))
 
 
 def _status_of(output: Output, request: Request, host: Host | None) -> Result:

@@ -69,8 +69,8 @@ def schema(output: Output, /, name: str) -> None:
     """Print a JSON Schema; without a NAME, list them.
 
     `order` and `receipt` are documents; `package`, `trust`, `watch` and `delivery` are files that people write; `event`
-    and `result` are the lines of `plan apply --json`, `tree-event` those of `.plan/events.jsonl`; `show`, `diff` and
-    `query` what these commands print.
+    and `result` are the lines of `plan apply --json`, `tree-event` those of `.plan/events.jsonl`; `show`, `diff`,
+    `query`, `history`, `why` and `blame` what these commands print.
     """
     from requisition.compiler import manifest_schema
     from requisition.review import schemas as review
