@@ -340,6 +340,21 @@ def test_a_server_that_lost_reports_is_told_all_there_is_to_know(site: Site) -> 
     assert site.depot.last.phase is Phase.CONVERGED
 
 
+def test_a_server_that_asks_for_lost_reports_again_and_again_is_told_once(site: Site) -> None:
+    converge(site, site.order(1))
+    site.depot.offer = None
+    site.depot.answer = lambda answer: replace(answer, acknowledged=0, missing=1)
+
+    async def whole() -> None:
+        async with site.agent() as agent:
+            before = agent.shell.state.seq
+            for _ in range(5):
+                await agent.courier.round()
+            assert agent.shell.state.seq == before + 1
+
+    asyncio.run(whole())
+
+
 def test_a_server_that_withholds_content_is_waited_for_and_the_host_goes_on_being_heard(site: Site) -> None:
     site.publish(site.rollout(site.order(1)))
     held = dict(site.depot.contents)

@@ -1,6 +1,7 @@
 """The parts of an agent: its deadline, its spool, its probes, what it makes of receipts, its settings, its loop."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from requisition.runtime.runinfo import RunInfo
-from requisition.schemas.diagnostic import BadInput, Failed
+from requisition.schemas.diagnostic import BadInput, Failed, Refused
 from requisition.services.fleet import events
 from requisition.services.fleet.agent import config, spool
 from requisition.services.fleet.agent.fuse import deadline_now, lit
@@ -365,6 +366,19 @@ def test_settings_are_read() -> None:
 def test_mistakes_in_settings_are_told(change: tuple[str, str], what: str) -> None:
     with pytest.raises(BadInput, match=what):
         config.parse(GOOD.replace(*change), "agent.yaml")
+
+
+def test_a_state_that_others_may_write_is_not_used(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    os.makedirs(site.settings.state)
+    os.chmod(site.settings.state, 0o777)
+
+    async def story() -> None:
+        async with site.agent():
+            pass
+
+    with pytest.raises(Refused, match="others may change"):
+        asyncio.run(story())
 
 
 # -- the loop

@@ -32,6 +32,7 @@ class Cache:
 
     def __init__(self, folder: str, most: int) -> None:
         """`most`: bytes that an order may read, all in all."""
+        self._sound: dict[str, tuple[int, ...]] = {}
         self._orders, self._contents, self._most = f"{folder}/orders", f"{folder}/contents", most
         for made in (folder, self._orders, self._contents):
             os.makedirs(made, mode=0o700, exist_ok=True)
@@ -41,8 +42,14 @@ class Cache:
         return f"{self._orders}/{order.removeprefix('sha256:')}.plan"
 
     async def has(self, order: str) -> bool:
-        """Whether all of an order is here, every byte as it should be. What is damaged goes."""
-        return await asyncio.to_thread(_sound, self.path(order), order)
+        """Whether all of an order is here, every byte as it should be. What is damaged goes; what was looked at and was
+        not touched since is not read again, which may take longer than an offer stands."""
+        path = self.path(order)
+        if not (now := _touched(path)) or self._sound.get(order) != now:
+            self._sound.pop(order, None)
+            if await asyncio.to_thread(_is_sound, path, order):
+                self._sound[order] = _touched(path)
+        return order in self._sound
 
     async def fetch(self, order: str, link: Link) -> str:
         """Get all of an order; its checksum. Raises Unreachable when that may succeed later, Untrusted or BadInput when
@@ -58,6 +65,7 @@ class Cache:
                 await self._get(name, size, link)
         places = {name: f"{self._contents}/{name}" for name in sizes}
         await asyncio.to_thread(orderfile.write, self.path(order), document, places)
+        self._sound[order] = _touched(self.path(order))  # each byte was looked at when it was written
         await asyncio.to_thread(_empty, self._contents)
         return checksum("order", found.name, document.payload)
 
@@ -125,7 +133,16 @@ def _opened(data: bytes, order: str) -> tuple[Sealed, Order]:
     return document, orderfile.decode_order(document)
 
 
-def _sound(path: str, order: str) -> bool:
+def _touched(path: str) -> tuple[int, ...]:
+    """What is another when a file is; nothing where none is."""
+    try:
+        info = os.stat(path)
+    except FileNotFoundError:
+        return ()
+    return info.st_ino, info.st_size, info.st_mtime_ns, info.st_ctime_ns
+
+
+def _is_sound(path: str, order: str) -> bool:
     if not os.path.exists(path):
         return False
     try:

@@ -43,6 +43,7 @@ class Courier:
         self._trust, self._say = trust, say
         self._heard_at = 0
         self._sent = 0
+        self._restated = 0
         self._document = ("", b"")
         self._fetching: asyncio.Task[None] | None = None
         self._wanted = ""
@@ -82,8 +83,9 @@ class Courier:
         if heard:
             await self._shell.tell(Heard(heard), heard=heard)
         held = waiting.first if waiting.reports else self._shell.state.seq + 1
-        if 0 < answer.missing < held:
+        if 0 < answer.missing < held and answer.acknowledged >= self._restated:
             await self._shell.tell(Missing())
+            self._restated = self._shell.state.seq
 
     # -- offers
 

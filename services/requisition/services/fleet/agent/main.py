@@ -12,7 +12,7 @@ from secrets import SystemRandom, token_hex
 
 from msgspec import Struct
 
-from requisition.schemas.diagnostic import Conflicted, Failure
+from requisition.schemas.diagnostic import Conflicted, Failure, Refused
 from requisition.schemas.gnupg import CannotSign
 from requisition.schemas.signing import Signer, load_signer
 from requisition.services import systemd
@@ -29,6 +29,8 @@ from requisition.services.fleet.agent.spool import Spool
 from requisition.services.fleet.agent_state import AgentState
 
 Say = Callable[[str], None]
+_BREATH = 0.1
+"""Seconds between two questions at the least, whatever is answered."""
 
 
 class World(Struct, frozen=True):
@@ -84,7 +86,7 @@ async def _until_told(settings: Settings, link: Link, signer: Signer, say: Say) 
 @asynccontextmanager
 async def opened(settings: Settings, link: Link, signer: Signer, world: World, say: Say) -> AsyncIterator[Agent]:
     """The agent, gone on from where it was; on leaving, what is under way is ended. Raises Conflicted when another has
-    its state."""
+    its state, Refused when others may write there."""
     with _alone(settings.state):
         spool = Spool(f"{settings.state}/spool.db", AgentState(host=settings.host, stream=""))
         cache = Cache(f"{settings.state}/cache", settings.largest)
@@ -127,6 +129,7 @@ async def serve(agent: Agent, poll: float, chance: Callable[[], float], stop: as
         if failures:
             await _first(min(poll, 2.0 ** min(failures, 16)) * (0.5 + chance()), stop)
         else:
+            await _first(_BREATH, stop)
             await _first(poll * (0.9 + 0.2 * chance()), stop, agent.shell.news)
 
 
@@ -142,6 +145,9 @@ async def _first(seconds: float, *events: asyncio.Event) -> None:
 @contextlib.contextmanager
 def _alone(folder: str) -> Iterator[None]:
     os.makedirs(folder, mode=0o700, exist_ok=True)
+    info = os.stat(folder)
+    if info.st_uid != os.geteuid() or info.st_mode & 0o022:
+        raise Refused.of("others may change the agent's state", where=folder, next=f"chmod 700 {folder}")
     lock = os.open(f"{folder}/lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         try:

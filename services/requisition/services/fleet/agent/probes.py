@@ -19,6 +19,7 @@ from requisition.services.processes import Ended, Limits
 
 _MOST_HEAD = 16 << 10
 _SHOWN = 200
+_OFTENEST = 10
 _ENVIRONMENT = MappingProxyType(
     {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8", "HOME": "/"}
 )
@@ -108,7 +109,7 @@ class Prober:
             if self._tasks.get(probe) is not me:
                 return  # it was stopped meanwhile: this is of another order
             await self._tell(seen)
-            await asyncio.sleep(probe.every / 1000)
+            await asyncio.sleep(max(probe.every, _OFTENEST) / 1000)
 
 
 async def _status(url: str) -> int:

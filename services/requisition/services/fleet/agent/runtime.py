@@ -28,16 +28,16 @@ class Runtime(Struct, frozen=True):
     state_dir: str
     command: tuple[str, ...] = (sys.executable, "-P", "-m", "requisition.runtime")
 
-    async def ask(self, request: Request, limits: Limits = Limits(grace=GRACE)) -> Result:  # noqa: B008  (immutable)
+    async def ask(self, request: Request) -> Result:
         """Its answer. Raises Failed when it ends without one; when cancelled, ends it first."""
         replies = _Replies()
         question = io.BytesIO()
         write_frame(question, request)
         env = {name: os.environ[name] for name in _KEPT if name in os.environ}
         ended = await processes.run(
-            self.command, env=env, limits=limits, stdin=question.getvalue(), on_out=replies.hear
+            self.command, env=env, limits=Limits(grace=GRACE), stdin=question.getvalue(), on_out=replies.hear
         )
-        if replies.result is None or ended.stopped:
+        if replies.result is None:
             raise Failed.of("the runtime ended before it answered", why=_why(ended), where=" ".join(self.command))
         return replies.result
 
