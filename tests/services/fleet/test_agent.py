@@ -261,9 +261,18 @@ def test_secrets_of_an_order_are_read_from_files_when_it_runs(site: Site) -> Non
     play(site, lambda agent: site.until(agent, lambda: site.depot.kinds[-1:] == ["ActivationFailed"]), secrets=secrets)
     assert "the secret token cannot be read" in site.depot.last.reason
     token.write_text("s3cr3t\n")
-    site.publish(site.rollout(order))
+    found = site.rollout(order)
+    site.publish(found)
+
+    async def recalled(agent: Agent) -> None:
+        site.recall(found)
+        await site.until(agent, lambda: site.depot.kinds[-1:] == ["RolledBack"])
+
     play(site, lambda agent: site.until(agent, lambda: site.depot.kinds[-1:] == ["Converged"]), secrets=secrets)
     assert (site.root / "token").read_text() == "s3cr3t"
+    token.unlink()
+    play(site, recalled, secrets=secrets)
+    assert not (site.root / "token").exists(), "to go back it takes no secret"
     spooled = b"".join(path.read_bytes() for path in (site.folder / "agent").rglob("*") if path.is_file())
     assert b"s3cr3t" not in spooled
 

@@ -4,10 +4,9 @@ the receipts (`past`), and gone on with.
 
 import asyncio
 import os
+from collections.abc import Iterator
 
-from msgspec.structs import replace
-
-from requisition.runtime.frames import EXIT_CODES, Request, Result, Verb
+from requisition.runtime.frames import EXIT_CODES, Request, Verb
 from requisition.runtime.layout import root_directory
 from requisition.runtime.lock import is_held
 from requisition.schemas.diagnostic import BadInput, Failure
@@ -20,6 +19,14 @@ from requisition.services.fleet.agent_state import RollbackEnded, RunDeferred, R
 _PAUSE = 0.1
 _PATIENCE = 120.0
 _MOST_SECRET = 1 << 20
+
+
+class Undone(Exception):
+    """The runtime did not do what was asked: its exit code, and why."""
+
+    def __init__(self, exit_code: int, reason: str) -> None:
+        super().__init__(reason)
+        self.exit_code, self.reason = exit_code, reason
 
 
 class Orders:
@@ -54,17 +61,14 @@ class Orders:
             cut_off = [one for one in await self._ours() if one.info.state == "running"]
             for one in cut_off:
                 if one.order != order:
-                    await self._roll_back(one.info.run_id)
+                    await self._do("rollback", one.info.run_id)
             mine = next((one.info.run_id for one in cut_off if one.order == order), "")
-            result = await self._runtime.ask(self._again("resume", mine) if mine else self._apply(order))
-        except Failure as failure:
-            return RunEnded(
-                ok=False, standing=await self._touched(), exit_code=failure.exit_code, reason=_line(failure)
-            )
-        if result.status != "done":
-            return RunEnded(
-                ok=False, standing=await self._touched(), exit_code=EXIT_CODES[result.status], reason=explained(result)
-            )
+            if mine:
+                await self._do("resume", mine)
+            else:
+                await self._do("apply", order=order)
+        except Undone as undone:
+            return RunEnded(ok=False, standing=await self._touched(), exit_code=undone.exit_code, reason=undone.reason)
         if self.awaits_restart() and not marked:
             return RunDeferred("machine")
         return RunEnded(ok=True, standing=await self.standing())
@@ -74,20 +78,15 @@ class Orders:
         await self._free()
         try:
             for run_id in to_take_back(await self._ours(), prior):
-                result = await self._roll_back(run_id)
-                if result.status != "done":
-                    return await self._stuck(EXIT_CODES[result.status], explained(result))
+                await self._do("rollback", run_id)
             if prior and await self.standing() != prior:
-                result = await self._runtime.ask(self._apply(prior, downgrade=True))
-                if result.status != "done":
-                    return await self._stuck(EXIT_CODES[result.status], explained(result))
-        except Failure as failure:
-            return await self._stuck(failure.exit_code, _line(failure))
-        if (
-            not prior
-        ):  # an order that found all as it wants it stands, in a way, but there is nothing of it to take back
-            return RollbackEnded(ok=True, standing="")
-        return RollbackEnded(ok=True, standing=await self.standing())
+                await self._do("apply", order=prior, downgrade=True)
+        except Undone as undone:
+            return RollbackEnded(
+                ok=False, standing=await self._touched(), exit_code=undone.exit_code, reason=undone.reason
+            )
+        # Of an order that found everything as it wants it there is nothing to take back: then nothing stands.
+        return RollbackEnded(ok=True, standing=await self.standing() if prior else "")
 
     async def drift(self) -> str:
         """How the machine differs from what receipts say was left; "" when it does not. Raises Failure."""
@@ -98,26 +97,33 @@ class Orders:
             return ", ".join(f"{count} {kind}" for kind, count in result.summary.items() if kind != "ok" and count)
         return explained(result)
 
-    async def _stuck(self, exit_code: int, reason: str) -> RollbackEnded:
-        return RollbackEnded(ok=False, standing=await self._touched(), exit_code=exit_code, reason=reason)
+    async def _do(self, verb: Verb, run_id: str = "", *, order: str = "", downgrade: bool = False) -> None:
+        """Raises Undone."""
+        try:
+            request = Request(
+                verb=verb,
+                state_dir=self._runtime.state_dir,
+                run_id=run_id,
+                order_path=self._cache.path(order) if order else "",
+                target_root=self._root if order else "",
+                trust_path=self._trust,
+                allow_downgrade=downgrade,
+                secrets=dict(self._known_secrets(needed=verb != "rollback")),
+            )
+            result = await self._runtime.ask(request)
+        except Failure as failure:
+            raise Undone(failure.exit_code, _line(failure)) from failure
+        if result.status != "done":
+            raise Undone(EXIT_CODES[result.status], explained(result))
 
-    async def _roll_back(self, run_id: str) -> Result:
-        return await self._runtime.ask(self._again("rollback", run_id))
-
-    def _apply(self, order: str, *, downgrade: bool = False) -> Request:
-        return replace(
-            self._again("apply"), order_path=self._cache.path(order), target_root=self._root, allow_downgrade=downgrade
-        )
-
-    def _again(self, verb: Verb, run_id: str = "") -> Request:
-        """Raises BadInput when a secret cannot be read."""
-        return Request(
-            verb=verb,
-            state_dir=self._runtime.state_dir,
-            run_id=run_id,
-            trust_path=self._trust,
-            secrets={name: _secret(name, path) for name, path in self._secrets.items()},
-        )
+    def _known_secrets(self, *, needed: bool) -> Iterator[tuple[str, str]]:
+        """Raises BadInput for one that cannot be read, where it is needed: to go back most orders need none."""
+        for name, path in self._secrets.items():
+            try:
+                yield name, _secret(name, path)
+            except BadInput:
+                if needed:
+                    raise
 
     async def _ours(self) -> tuple[Ours, ...]:
         past = await asyncio.to_thread(settled_runs, self._runtime.state_dir)
