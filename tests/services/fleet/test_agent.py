@@ -14,10 +14,10 @@ from requisition.services.fleet.agent.link import Failing
 from requisition.services.fleet.agent.main import Agent
 from requisition.services.fleet.events import REPORT_TYPE
 from requisition.services.fleet.layout import layout
-from requisition.services.fleet.rollout import Probe, Target, payload
+from requisition.services.fleet.rollout import ROLLOUT_TYPE, Probe, Target, payload
 from requisition.services.fleet.sealed import seal
 from requisition.services.fleet.state import Phase
-from support.agents import ADA, AGENT, EVE, HOST, Site
+from support.agents import ADA, AGENT, EVE, HOST, RELEASE, Site
 from support.fleets import MINUTE, OLD, SECOND
 from support.orders import OrderBuilder
 
@@ -49,6 +49,12 @@ def converge(site: Site, order: str = "", **fields: object) -> str:
     site.publish(site.rollout(order, **fields))
     play(site, lambda agent: site.until(agent, lambda: site.depot.kinds[-1:] == ["Converged"]))
     return order
+
+
+async def refuse(site: Site, agent: Agent) -> None:
+    """Until one more offer is refused."""
+    before = site.depot.kinds.count("Refused")
+    await site.until(agent, lambda: site.depot.kinds.count("Refused") > before)
 
 
 def test_an_order_is_fetched_installed_confirmed_proved_and_reported(site: Site) -> None:
@@ -216,7 +222,7 @@ def test_without_an_operators_signature_a_host_whose_policy_is_to_halt_stays(sit
     verb = events.RollBack(found.id, "")
     for forged in (b"", site.verb(verb, by=EVE), site.verb(events.Halt(found.id, ""))):
         site.recall(found, forged)
-        play(site, lambda agent: site.until(agent, lambda: site.depot.kinds[-1:] == ["Refused"]))
+        play(site, lambda agent: refuse(site, agent))
         assert "signed" in site.depot.last.reason
     assert site.version() == "1"
 
@@ -236,8 +242,15 @@ def test_that_other_hosts_failed_calls_a_host_back_when_they_signed_it_themselve
     failed = events.SoakFailed(found.id, "it is sick")
     for worthless in (proof(failed, ADA), proof(events.SoakFailed(OLD, ""), EVE), proof(events.Restated(**IDLE), EVE)):
         site.recall(found, proofs=(worthless,))
-        play(site, lambda agent: site.until(agent, lambda: site.depot.kinds[-1:] == ["Refused"]))
+        play(site, lambda agent: refuse(site, agent))
         assert "nothing proves that enough hosts failed" in site.depot.last.reason
+    true = site.depot.documents[found.id]
+    forged = replace(found.rollout, targets=(mine, Target("web2", 0, mine.order, ADA.public.keyid)))
+    site.depot.documents[found.id] = sealed.write(seal(ROLLOUT_TYPE, payload(forged), RELEASE))
+    site.recall(found, proofs=(proof(failed, ADA),))
+    play(site, lambda agent: refuse(site, agent))
+    assert "not the rollout that was begun here" in site.depot.last.reason
+    site.depot.documents[found.id] = true
     site.recall(found, proofs=(proof(failed, EVE),))
     play(site, lambda agent: site.until(agent, lambda: site.depot.kinds[-1:] == ["RolledBack"]))
     assert site.version() == ""

@@ -14,14 +14,15 @@ from msgspec.structs import replace
 
 from requisition.runtime.runinfo import RunInfo
 from requisition.schemas.diagnostic import BadInput, Failed, Refused
-from requisition.services.fleet import events
+from requisition.services.fleet import effects, events
 from requisition.services.fleet.agent import config, spool
 from requisition.services.fleet.agent.fuse import deadline_now, lit
 from requisition.services.fleet.agent.main import serve
+from requisition.services.fleet.agent.orders import Orders
 from requisition.services.fleet.agent.past import ours, settled_runs, standing, to_take_back
 from requisition.services.fleet.agent.probes import Prober, Seer
 from requisition.services.fleet.agent.spool import Saved, Spool
-from requisition.services.fleet.agent_state import AgentState, Joined, ProbeSeen
+from requisition.services.fleet.agent_state import AgentState, Joined, ProbeSeen, RunEnded
 from requisition.services.fleet.rollout import Probe
 from support.agents import HOST, Site
 from support.fleets import MINUTE, START
@@ -119,6 +120,37 @@ def test_a_disk_that_takes_nothing_is_waited_for(tmp_path: Path, monkeypatch: py
 
     asyncio.run(story())
     assert site.depot.kinds == ["Restated"]
+
+
+def test_a_defect_or_a_name_that_is_no_text_leaves_no_host_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(_: Orders, order: str) -> RunEnded:
+        raise OSError(2, "no such file", f"/{order[:3]}\udcff")
+
+    monkeypatch.setattr(Orders, "install", broken)
+    site = Site(tmp_path)
+    site.publish(site.rollout(site.order(1), on_failure="halt"))
+
+    async def story() -> None:
+        async with site.agent() as agent:
+            await site.until(agent, lambda: site.depot.kinds[-1:] == ["ActivationFailed"])
+
+    asyncio.run(story())
+    assert "udcff" in site.depot.last.reason
+
+
+def test_an_effect_that_is_for_a_server_is_dropped_and_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    site = Site(tmp_path)
+    strays = (effects.CutLog(1), effects.CountUp("seen"), effects.Tell("info", "it goes on"))
+    monkeypatch.setattr("requisition.services.fleet.agent.shell.step", lambda agent, _said, _at: (agent, strays))
+
+    async def story() -> None:
+        async with site.agent() as agent:
+            assert agent.shell.counts["effects_dropped"] == agent.shell.counts["seen"] > 0
+
+    asyncio.run(story())
+    assert site.said[:2] == ["error: CutLog is for a server; it is dropped", "info: it goes on"]
 
 
 def test_a_host_that_is_enrolled_again_numbers_its_reports_anew(tmp_path: Path) -> None:

@@ -20,7 +20,16 @@ from requisition.services.fleet.agent.orders import Orders
 from requisition.services.fleet.agent.probes import Prober, Seer
 from requisition.services.fleet.agent.spool import Saved, Spool
 from requisition.services.fleet.agent_reducer import step
-from requisition.services.fleet.agent_state import AgentState, Joined, RollbackEnded, RunEnded, Said, Started, Tick
+from requisition.services.fleet.agent_state import (
+    AgentState,
+    Joined,
+    ProbeSeen,
+    RollbackEnded,
+    RunEnded,
+    Said,
+    Started,
+    Tick,
+)
 from requisition.services.fleet.events import REPORT_TYPE, Report
 from requisition.services.fleet.rollout import payload
 from requisition.services.fleet.state import Phase
@@ -85,6 +94,7 @@ class Shell:
     async def tell(self, said: Said, *, heard: int = 0) -> None:
         """Something happened. `heard`: reports up to it need not be kept. Returns when that is on the disk, and what
         follows from it has begun; a disk that takes nothing is waited for."""
+        said = _in_text(said)
         async with self._turn:
             while True:
                 try:
@@ -184,6 +194,13 @@ class Shell:
         task = asyncio.ensure_future(self.tell(Tick()))
         self._ticks.add(task)
         task.add_done_callback(self._ticks.discard)
+
+
+def _in_text(said: Said) -> Said:
+    """A reason may hold the name of a file that is no text; no document can hold that."""
+    if isinstance(said, (RunEnded, RollbackEnded, ProbeSeen)):
+        return said._replace(reason=said.reason.encode("utf-8", "backslashreplace").decode())
+    return said
 
 
 def _run_failed(order: str, reason: str) -> Said:
