@@ -64,6 +64,7 @@ def made(
     on_failure: Any = "halt",
     health: Health | None = None,
     proven: int = 1,
+    absent: Any = "skip",
 ) -> Layout:
     """A rollout of these hosts, wave by wave; waves are called w0, w1 …"""
     hosts = sorted(host for wave in waves for host in wave)
@@ -75,7 +76,7 @@ def made(
             serial=serial,
             freshness=DAY,
             policy=Policy("p", on_failure, health or Health()),
-            waves=tuple(Wave(f"w{number}", soak, proven) for number in range(len(waves))),
+            waves=tuple(Wave(f"w{number}", soak, proven, absent) for number in range(len(waves))),
             targets=tuple(Target(host, wave_of[host], order or order_of(serial)) for host in hosts),
             edges=tuple(edges),
             after=tuple(after),

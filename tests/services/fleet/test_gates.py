@@ -169,11 +169,20 @@ def test_a_channel_waits_for_another_that_is_published_but_not_open_yet() -> Non
     assert gate_of(table, "a") == "channel-edges"
 
 
-def test_a_wave_without_any_proof_does_not_open_the_next_one_until_an_operator_says_so() -> None:
+def test_a_wave_of_which_nobody_is_there_blocks_nobody() -> None:
     table = Table("a", "b")
     table.away = {"a"}
     table.wait(10 * MINUTE)
-    rollout = table.publish(made([["a"], ["b"]]))
+    table.publish(made([["a"], ["b"]]))
+    table.tick()
+    assert list(table.offers()) == ["b"]
+
+
+def test_a_wave_that_holds_does_not_open_the_next_one_without_proof_until_an_operator_says_so() -> None:
+    table = Table("a", "b")
+    table.away = {"a"}
+    table.wait(10 * MINUTE)
+    rollout = table.publish(made([["a"], ["b"]], absent="hold"))
     table.tick()
     answer = why(table.fleet, "b", table.now)
     assert (answer.gate, answer.facts) == (

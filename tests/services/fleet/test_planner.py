@@ -13,7 +13,7 @@ from requisition.services.fleet.actions import (
     QueueDispatch,
     WithdrawDispatch,
 )
-from requisition.services.fleet.rollout import Budget, Edge
+from requisition.services.fleet.rollout import Budget, Edge, Health
 from requisition.services.fleet.state import Settings, Stage
 from support.fleets import DAY, MINUTE, OLD, START, Table, made, order_of
 
@@ -187,12 +187,29 @@ def test_a_wave_opens_the_next_one_when_as_many_hosts_as_it_says_have_proved_it(
     table = Table(*HOSTS)
     table.away = {"b", "c"}
     table.wait(4 * MINUTE)
-    rollout = table.publish(made([["a", "b", "c"], ["d"]], proven=2))
+    rollout = table.publish(made([["a", "b", "c"], ["d"]], proven=2, absent="hold"))
     table.tick()
     table.converges("a")
     table.tick()
     assert table.fleet.rollouts[rollout].wave == 0
     table.away = {"c"}
+    table.wait(MINUTE)
+    table.tick()
+    table.converges("b")
+    table.tick()
+    assert table.fleet.rollouts[rollout].wave == 1
+
+
+def test_hosts_that_are_there_must_prove_a_wave_though_others_are_away() -> None:
+    table = Table(*HOSTS)
+    table.away = {"b"}
+    table.wait(4 * MINUTE)
+    rollout = table.publish(made([["a", "b"], ["d"]], health=Health(max_failures=3)))
+    table.tick()
+    table.fails("a")
+    table.tick()
+    assert table.fleet.rollouts[rollout].wave == 0, "a failed: nobody proved it"
+    table.away = set()
     table.wait(MINUTE)
     table.tick()
     table.converges("b")

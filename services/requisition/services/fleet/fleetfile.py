@@ -34,12 +34,13 @@ class ChannelEntry(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class WaveEntry(Struct, frozen=True, forbid_unknown_fields=True):
-    """The hosts of the channel that the selector means and that are in no wave before."""
+    """The hosts of the channel that the selector means and that are in no wave before. See `rollout.Wave`."""
 
     name: str
     hosts: str = "all"
     soak: str = "0s"
     proven: int = 1
+    absent: Literal["skip", "hold"] = "skip"
 
 
 class HealthEntry(Struct, frozen=True, forbid_unknown_fields=True):

@@ -100,12 +100,19 @@ def advanced(scope: Scope) -> Iterator[PlanAction]:
 def through(scope: Scope, wave: int) -> bool:
     """Whether nobody of a wave is still to be changed, and enough of its hosts converged."""
     names = [name for name in scope.layout.waves_of[wave] if _concerns(scope, name)]
-    hosts = scope.survey.fleet.hosts
+    hosts, terms = scope.survey.fleet.hosts, scope.layout.rollout.waves[wave]
     proven = sum(1 for name in names if _converged(scope, hosts.get(name)))
-    if proven < min(scope.layout.rollout.waves[wave].proven, len(names)):
-        return False
     skipped: dict[str, bool] = {}
+    could = len(names) if terms.absent == "hold" else sum(1 for name in names if not _absent(scope, name, skipped))
+    if proven < min(terms.proven, could):
+        return False
     return not any(unfinished(scope, name, skipped) for name in names)
+
+
+def _absent(scope: Scope, name: str, skipped: dict[str, bool]) -> bool:
+    """Whether a host has still to be changed and cannot be reached."""
+    host = scope.survey.fleet.hosts.get(name)
+    return host is None or (scope.survey.waits(host, scope.layout.id) and _skipped(scope, name, skipped))
 
 
 def _concerns(scope: Scope, name: str) -> bool:

@@ -91,7 +91,7 @@ def _channel(
         serial=serial,
         freshness=span(entry.freshness),
         policy=_policy(entry.policy, policy),
-        waves=tuple(Wave(wave.name, span(wave.soak), wave.proven) for wave in waves),
+        waves=tuple(Wave(wave.name, span(wave.soak), wave.proven, wave.absent) for wave in waves),
         targets=_targets(fleet, name, wave_of, orders.get(name, {}), where),
         edges=edges,
         after=tuple(sorted(set(entry.after))),

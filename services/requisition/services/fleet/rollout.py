@@ -85,11 +85,13 @@ class Policy(_Frozen, frozen=True):
 
 class Wave(_Frozen, frozen=True):
     """Hosts of a wave soak for `soak` after their own activation. The next wave opens when none of this one's is still
-    to be changed, and `proven` of them have converged (or all, where it has fewer)."""
+    to be changed, and `proven` of them have converged (or all, where it has fewer). Hosts that are offline are not
+    waited for; with `hold` they are, as long as too few have converged without them."""
 
     name: str
     soak: Span = 0
     proven: Count = 1
+    absent: Literal["skip", "hold"] = "skip"
 
 
 class Target(_Frozen, frozen=True, array_like=True):

@@ -75,12 +75,14 @@ class Oracle:
         counted = offer is not None and offer.number == event.dispatch
         self.expect(counted, f"{name} begins what the server has given up")
         self._budgets(machine)
-        if made.id not in self.promoted_by_hand:
-            for wave in range(made.targets[name].wave):
-                hosts = set(made.waves_of[wave])
-                needed = min(made.rollout.waves[wave].proven, len(hosts))
-                done = len(hosts & self.converged.get(made.id, set()))
-                self.expect(done >= needed, f"{name} begins before wave {wave} is through")
+        opened = self.server.disk.rollouts[made.id].wave if self.server is not None else 0
+        self.expect(made.targets[name].wave <= opened, f"{name} begins before its wave is open")
+        held = [n for n in range(made.targets[name].wave) if made.rollout.waves[n].absent == "hold"]
+        for wave in held if made.id not in self.promoted_by_hand else ():
+            hosts = set(made.waves_of[wave])
+            done = len(hosts & self.converged.get(made.id, set()))
+            needed = min(made.rollout.waves[wave].proven, len(hosts))
+            self.expect(done >= needed, f"{name} begins before wave {wave} is through")
 
     def _soaked(self, machine: Machine) -> None:
         """By the machine's own history: since its activation it soaked, and every probe was seen."""

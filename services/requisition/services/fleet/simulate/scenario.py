@@ -2,6 +2,7 @@
 operators."""
 
 from random import Random
+from typing import Literal
 
 from msgspec import Struct
 
@@ -113,7 +114,12 @@ def _rollout(
         sustain=40_000,
         offline_after=150_000,
     )
-    waves = (Wave("canary", chance.choice([0, MINUTE])), Wave("some", chance.choice([0, MINUTE])), Wave("all", 20_000))
+    absent: Literal["skip", "hold"] = chance.choice(["hold", "hold", "skip"])
+    waves = (
+        Wave("canary", chance.choice([0, MINUTE]), absent=absent),
+        Wave("some", chance.choice([0, MINUTE]), absent=absent),
+        Wave("all", 20_000, absent=absent),
+    )
     return layout(
         Rollout(
             fleet="sim",
