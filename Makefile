@@ -41,6 +41,7 @@ catalogue: $(READY)  ## Write the action catalogue again, from the providers.
 schemas: $(READY)  ## Write the public JSON Schemas again, from the types.
 	$(BIN)/python -m requisition.schemas.jsonschema
 	$(BIN)/python -m requisition.compiler.manifest_schema
+	$(BIN)/python -m requisition.services.fleet.schema
 	$(BIN)/python -m requisition.services.watch.schema
 
 docs-reference: $(READY)  ## Write docs/commands.md, actions.md and library.md again, from what they tell of.
@@ -50,6 +51,7 @@ bench: $(READY)  ## Measure; figures for docs, not a test.
 	$(BIN)/python bench/run.py
 	$(BIN)/python bench/walk.py
 	$(BIN)/python bench/history.py
+	$(BIN)/python bench/fleet_plan.py
 	$(BIN)/python bench/watch.py
 	$(BIN)/python bench/delivery.py
 

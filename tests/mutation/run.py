@@ -25,11 +25,12 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519  # noqa: F401
 from mutation.mutants import Mutant, mutants
 
 REPOSITORY = Path(__file__).parents[2]
-HOUSES = ("schemas", "stdlib", "runtime")
+HOUSES = ("schemas", "stdlib", "runtime", "services")
 FLOOR = 90
 SECONDS = 90
 WORKERS = 2
 RUNTIME, SCHEMAS = "runtime/requisition/runtime", "schemas/requisition/schemas"
+FLEET, FLEET_TESTS = "services/requisition/services/fleet", "services/fleet"
 TARGETS: dict[str, list[str]] = {
     f"{RUNTIME}/trust.py": ["runtime/test_trust.py"],
     f"{SCHEMAS}/keys.py": ["schemas/test_keys.py", "schemas/test_signing.py", "security/test_gnupg.py"],
@@ -45,6 +46,21 @@ TARGETS: dict[str, list[str]] = {
     ],
     f"{RUNTIME}/unwind.py": ["runtime/test_unwind.py", "runtime/test_run.py", "runtime/test_obstacles.py"],
     f"{RUNTIME}/journal.py": ["runtime/test_journal.py"],
+    f"{FLEET}/trustslots.py": [f"{FLEET_TESTS}/test_trust.py"],
+    f"{FLEET}/authority.py": [f"{FLEET_TESTS}/test_trust.py"],
+    f"{FLEET}/health.py": [f"{FLEET_TESTS}/test_agent_reducer.py", f"{FLEET_TESTS}/test_promises.py"],
+    f"{FLEET}/agent_reducer.py": [f"{FLEET_TESTS}/test_agent_reducer.py", f"{FLEET_TESTS}/test_promises.py"],
+    f"{FLEET}/gates.py": [f"{FLEET_TESTS}/test_gates.py", f"{FLEET_TESTS}/test_promises.py"],
+    f"{FLEET}/planner.py": [
+        f"{FLEET_TESTS}/test_planner.py",
+        f"{FLEET_TESTS}/test_gates.py",
+        f"{FLEET_TESTS}/test_promises.py",
+        f"{FLEET_TESTS}/test_promises_of_delivery.py",
+        f"{FLEET_TESTS}/test_fold.py",
+    ],
+    f"{FLEET}/offers.py": [f"{FLEET_TESTS}/test_offers.py"],
+    f"{FLEET}/reducer.py": [f"{FLEET_TESTS}/test_reducer.py", f"{FLEET_TESTS}/test_promises_of_delivery.py"],
+    f"{FLEET}/rollout_reducer.py": [f"{FLEET_TESTS}/test_rollout_reducer.py"],
     f"{RUNTIME}/hydrate.py": ["runtime/test_hydrate.py", "security/test_hostile_documents.py"],
 }
 

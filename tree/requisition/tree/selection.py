@@ -4,8 +4,9 @@ apps/*                                        what has no blank in it is a patte
 path startswith "apps/" and ref != "main"     the language of conditions (docs/package.md)
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
+from typing import Any
 
 from requisition.compiler.predicate import compile_predicate
 from requisition.runtime.predicate import PredicateError, holds
@@ -27,13 +28,20 @@ def selected(tree: Tree, asked: str) -> list[Member]:
 def _test(asked: str) -> Callable[[Member], bool]:
     if not any(blank in asked for blank in " \t\n"):
         return lambda member: fnmatchcase(_path(member), asked) or fnmatchcase(member.manifest.name, asked)
-    condition = compile_predicate(asked, _OPTION)
+    test = condition(asked, _OPTION, "a package")
+    return lambda member: test(_names(member))
 
-    def test(member: Member) -> bool:
+
+def condition(text: str, where: str, of: str) -> Callable[[Mapping[str, Any]], bool]:
+    """A condition over what is known of something, such as `of`. Raises BadInput when it is none; the test that it
+    returns does when it says nothing of what it is asked about."""
+    tree = compile_predicate(text, where)
+
+    def test(names: Mapping[str, Any]) -> bool:
         try:
-            return holds(condition, _names(member), lambda _: False)
+            return holds(tree, names, lambda _: False)
         except PredicateError as error:
-            raise BadInput.of(f"this condition says nothing of a package: {error}", where=_OPTION) from error
+            raise BadInput.of(f"this condition says nothing of {of}: {error}", where=where) from error
 
     return test
 
