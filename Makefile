@@ -50,8 +50,8 @@ docs-reference: $(READY)  ## Write docs/commands.md, actions.md and library.md a
 bench: $(READY)  ## Measure; figures for docs, not a test.
 	$(BIN)/python bench/run.py
 	$(BIN)/python bench/walk.py
-	$(BIN)/python bench/fleet_plan.py
 	$(BIN)/python bench/history.py
+	$(BIN)/python bench/fleet_plan.py
 	$(BIN)/python bench/watch.py
 	$(BIN)/python bench/delivery.py
 
