@@ -384,6 +384,16 @@ def test_settings_are_read() -> None:
     assert (found.host, found.root, found.poll, found.largest) == (HOST, "/", 300.0, 1 << 20)
 
 
+def test_settings_that_others_may_write_are_not_read(tmp_path: Path) -> None:
+    file = tmp_path / "agent.yaml"
+    file.write_text(GOOD)
+    file.chmod(0o600)
+    assert config.load(str(file)).host == HOST
+    file.chmod(0o666)
+    with pytest.raises(Refused, match="others may change the agent's settings"):
+        config.load(str(file))
+
+
 @pytest.mark.parametrize(
     ("change", "what"),
     [

@@ -21,7 +21,8 @@ from msgspec import Struct
 
 from requisition.runtime.places import default_state
 from requisition.schemas import quantities, strictyaml
-from requisition.schemas.diagnostic import BadInput, Diagnostic, Refused
+from requisition.schemas.diagnostic import BadInput, Diagnostic
+from requisition.schemas.guarded import read_guarded
 from requisition.services.fleet.rollout import Name
 from requisition.services.fleet.trustslots import FleetTrust, parse_trust
 
@@ -60,13 +61,8 @@ class Settings(Struct, frozen=True, kw_only=True):
 
 
 def load(path: str) -> Settings:
-    """Read agent.yaml. Raises BadInput with every mistake."""
-    try:
-        with open(path, "rb") as file:
-            text = file.read(strictyaml.MAX_BYTES + 1)
-    except OSError as error:
-        raise BadInput.of(f"the agent's settings cannot be read: {error.strerror}", where=path) from error
-    return parse(text, path)
+    """Read agent.yaml. Raises BadInput with every mistake, Refused when others may write the file."""
+    return parse(read_guarded(path, "the agent's settings", why="they say whom this host believes"), path)
 
 
 def parse(text: bytes | str, where: str) -> Settings:
@@ -110,14 +106,4 @@ def parse(text: bytes | str, where: str) -> Settings:
 def load_fleet_trust(path: str) -> FleetTrust:
     """Whom this host believes, read anew for each offer, so that a key is replaced without a restart. Raises BadInput,
     Refused when others may write the file."""
-    try:
-        with open(path, "rb") as file:
-            info = os.fstat(file.fileno())
-            text = file.read(strictyaml.MAX_BYTES + 1)
-    except OSError as error:
-        raise BadInput.of(f"the fleet's trust file cannot be read: {error.strerror}", where=path) from error
-    if info.st_mode & 0o022 or info.st_uid not in (0, os.geteuid()):
-        raise Refused.of(
-            "others may change the fleet's trust file", where=path, next=f"chown it to root, and run: chmod 644 {path}"
-        )
-    return parse_trust(text, path)
+    return parse_trust(read_guarded(path, "the fleet's trust file", why="it says whose orders run here"), path)
