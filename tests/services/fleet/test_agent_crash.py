@@ -46,7 +46,7 @@ def test_told_to_end_the_process_ends_well_and_the_next_one_goes_on(tmp_path: Pa
 def test_killed_at_some_place_it_ends_as_if_nobody_had_killed_it(
     tmp_path: Path, story: str, first: int, how: str
 ) -> None:
-    found = drive(tmp_path, story, first, 9, how)
+    found = drive(tmp_path, story, first, 13, how)
     assert found["problems"] == []
     assert found["checked"]
 
