@@ -333,7 +333,8 @@ NAMES = {f"sum-{name}": name for name in "abc"}
         ([info("a"), info("b"), info("c", "failed")], "c", ["c-failed", "b-executed"]),
         ([info("a"), info("b", changed=False)], "b", []),
         ([info("a"), info("b"), info("a")], "a", []),
-        ([info("b"), info("c")], "c", ["c-executed", "b-executed"]),
+        ([info("b"), info("c")], "c", ["c-executed"]),
+        ([info("a", "rolled_back"), info("b"), info("c"), info("c", "failed")], "c", ["c-failed", "c-executed"]),
     ],
 )
 def test_receipts_tell_which_order_stands_and_what_to_take_back(
@@ -342,7 +343,10 @@ def test_receipts_tell_which_order_stands_and_what_to_take_back(
     found = ours(past, NAMES)
     last = standing(found)
     assert (last.order if last else "") == stands
-    assert to_take_back(found, "a") == tuple(f"run-{name}" for name in back_to_a)
+    order = found[-1].order if found else "a"
+    assert to_take_back(found, order, "a") == tuple(f"run-{name}" for name in back_to_a)
+    everything = [one.info.run_id for one in reversed(found) if one.left_something]
+    assert list(to_take_back(found, order, "")) == everything
 
 
 def test_a_run_is_what_its_journal_says_where_the_line_for_lists_is_behind(tmp_path: Path) -> None:

@@ -73,11 +73,11 @@ class Orders:
             return RunDeferred("machine")
         return RunEnded(ok=True, standing=await self.standing())
 
-    async def take_back(self, prior: str) -> RollbackEnded:
-        """Go back to where `prior` stood last; install it where no run of it stands any more."""
+    async def take_back(self, order: str, prior: str) -> RollbackEnded:
+        """Go back from `order` to where `prior` stood last; install that where no run of it stands any more."""
         await self._free()
         try:
-            for run_id in to_take_back(await self._ours(), prior):
+            for run_id in to_take_back(await self._ours(), order, prior):
                 await self._do("rollback", run_id)
             if prior and await self.standing() != prior:
                 await self._do("apply", order=prior, downgrade=True)

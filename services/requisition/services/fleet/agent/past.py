@@ -45,10 +45,12 @@ def standing(found: Sequence[Ours]) -> Ours | None:
     return next((one for one in reversed(found) if one.whole or one.left_something), None)
 
 
-def to_take_back(found: Sequence[Ours], prior: str) -> tuple[str, ...]:
-    """The runs, newest first, after which what is left is what the last whole run of `prior` left; all, when it is ""
-    or has none."""
-    last = max((number for number, one in enumerate(found) if prior and one.order == prior and one.whole), default=-1)
+def to_take_back(found: Sequence[Ours], order: str, prior: str) -> tuple[str, ...]:
+    """The runs, newest first, after which what is left is what the last whole run of `prior` left; all, when it is "".
+    Where no run of `prior` stands, those of `order` that came last: `prior` is to be installed then."""
+    kept = [number for number, one in enumerate(found) if one.order == prior and one.whole]
+    others = [number for number, one in enumerate(found) if prior and one.order != order]
+    last = (kept or others or [-1])[-1]
     return tuple(one.info.run_id for one in reversed(found[last + 1 :]) if one.left_something)
 
 

@@ -149,7 +149,7 @@ class Shell:
             case effects.RunOrder(_, order):
                 self._begin(lambda: self._orders.install(order), lambda why: _run_failed(order, why))
             case effects.TakeBack(_, order, prior):
-                self._begin(lambda: self._orders.take_back(prior), lambda why: _rollback_failed(order, why))
+                self._begin(lambda: self._orders.take_back(order, prior), lambda why: _rollback_failed(order, why))
             case effects.StopRun():
                 if self._work is not None:
                     self._work.cancel()
