@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from requisition.runtime.frames import Request
 from requisition.schemas.document import Secret
 from requisition.schemas.signing import PemSigner
 from requisition.services.fleet import events, sealed
 from requisition.services.fleet.agent.link import Failing
 from requisition.services.fleet.agent.main import Agent
+from requisition.services.fleet.agent.runtime import Runtime
 from requisition.services.fleet.events import REPORT_TYPE
 from requisition.services.fleet.layout import layout
 from requisition.services.fleet.rollout import ROLLOUT_TYPE, Probe, Target, payload
@@ -304,6 +306,22 @@ def test_what_a_prior_order_left_is_installed_again_where_its_run_is_not_the_las
     assert site.version() == "2"
     site.publish(site.rollout(site.order(3, fails=True)))
     play(site, lambda agent: site.until(agent, lambda: site.depot.kinds[-1:] == ["RolledBack"]))
+    assert (site.version(), site.depot.last.standing) == ("1", good)
+
+
+def test_a_prior_order_that_somebody_took_back_by_hand_is_installed_again(site: Site) -> None:
+    good = converge(site)
+    runtime = Runtime(site.settings.runtime_state)
+    done = asyncio.run(runtime.ask(Request(verb="rollback", state_dir=runtime.state_dir)))
+    assert (done.status, site.version()) == ("done", "")
+
+    async def story(agent: Agent) -> None:
+        site.publish(site.rollout(site.order(2), probes=(FAILS,)))
+        await site.until(agent, lambda: site.depot.kinds[-1:] == ["Probed"])
+        site.hands.pass_(MINUTE)
+        await site.until(agent, lambda: site.depot.kinds[-1:] == ["RolledBack"])
+
+    play(site, story)
     assert (site.version(), site.depot.last.standing) == ("1", good)
 
 

@@ -333,6 +333,7 @@ NAMES = {f"sum-{name}": name for name in "abc"}
         ([info("a"), info("b"), info("c", "failed")], "c", ["c-failed", "b-executed"]),
         ([info("a"), info("b", changed=False)], "b", []),
         ([info("a"), info("b"), info("a")], "a", []),
+        ([info("a"), info("b"), info("a", outcome="error")], "a", ["a-executed", "b-executed"]),
         ([info("b"), info("c")], "c", ["c-executed"]),
         ([info("a", "rolled_back"), info("b"), info("c"), info("c", "failed")], "c", ["c-failed", "c-executed"]),
     ],

@@ -103,12 +103,8 @@ class Prober:
             task.add_done_callback(self._ending.discard)
 
     async def _watch(self, probe: Probe) -> None:
-        me = asyncio.current_task()
         while True:
-            seen = await self._look(probe)
-            if self._tasks.get(probe) is not me:
-                return  # it was stopped meanwhile: this is of another order
-            await self._tell(seen)
+            await self._tell(await self._look(probe))
             await asyncio.sleep(max(probe.every, _OFTENEST) / 1000)
 
 
