@@ -172,10 +172,13 @@ def one_late(address: str, seed: int, random: Random) -> list[list[str]]:
     """Stop a server, let another take over, let the first go on: it ends. Then the other is killed."""
     first, says = begun(address, seed, ENDLESS)
     said = [line for line, _ in zip(says, range(random.randrange(1, 40)), strict=False)]
+    before = len(said)
     os.kill(first, signal.SIGSTOP)
     other, says_too = begun(address, seed + 1, ENDLESS)
     said += [line for line, _ in zip(says_too, range(random.randrange(1, 40)), strict=False)]
-    os.kill(first, signal.SIGCONT)
+    took_over = len(said)
+    os.kill(first, signal.SIGCONT if took_over > before else signal.SIGKILL)
+    assert took_over > before, "the other one did not take over"
     with says:
         said += says
     _, status = os.waitpid(first, 0)

@@ -9,14 +9,14 @@ require: {author: 1, reviewer: 1}
 packages: commits
 """
 
-import os
 from datetime import UTC, datetime
 from typing import Literal
 
 from msgspec import Struct, field
 
 from requisition.schemas import keys, strictyaml
-from requisition.schemas.diagnostic import BadInput, Diagnostic, Refused
+from requisition.schemas.diagnostic import BadInput, Diagnostic
+from requisition.schemas.guarded import read_guarded
 from requisition.schemas.keys import PublicKey
 
 MAX_KEYS = 1000
@@ -80,21 +80,8 @@ class Trust(Struct, frozen=True):
 
 def load_trust(path: str) -> Trust:
     """Read the policy. Raises BadInput for mistakes, Refused when others may write the file."""
-    try:
-        with open(path, "rb") as file:
-            info = os.fstat(file.fileno())
-            text = file.read(strictyaml.MAX_BYTES + 1)
-    except OSError as error:
-        raise BadInput.of(
-            f"the trust policy cannot be read: {error.strerror}", where=path, next="plan trust init makes one"
-        ) from error
-    if info.st_mode & 0o022 or info.st_uid not in (0, os.geteuid()):
-        raise Refused.of(
-            "others may change this trust policy",
-            where=path,
-            why="whoever can write it decides what runs here",
-            next=f"chown it to yourself or root, and run: chmod 644 {path}",
-        )
+    why = "whoever can write it decides what runs here"
+    text = read_guarded(path, "the trust policy", why=why, missing="plan trust init makes one")
     return parse_trust(text, path)
 
 

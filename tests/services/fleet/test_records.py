@@ -29,6 +29,15 @@ def test_a_rollout_is_named_by_the_digest_of_its_canonical_bytes() -> None:
     assert rollout.rollout_id(msgspec.structs.replace(ROLLOUT, serial=2)) != rollout.rollout_id(ROLLOUT)
 
 
+def test_a_value_that_was_written_out_and_is_the_default_has_the_same_signed_form() -> None:
+    """Whoever reads it makes the default of it, so it must have been left out."""
+    policy = Policy("p", b"rollback-and-halt".decode(), lease=int("300000"))  # equal, but not the same objects
+    made = Rollout(fleet="f", channel="c", serial=1, freshness=1, policy=policy, waves=(Wave("w"),), targets=())
+    data = rollout.payload(made)
+    assert canonical.decode(data, Rollout, what="rollout") == made
+    assert data == rollout.payload(msgspec.structs.replace(made, policy=Policy("p")))
+
+
 @pytest.mark.parametrize("name", ["", "-x", "a/b", "..", "A", "a" * 65, "a\n"])
 def test_names_that_could_be_an_option_or_a_path_are_refused(name: str) -> None:
     data = rollout.payload(ROLLOUT).replace(b'"web"', msgspec.json.encode(name))

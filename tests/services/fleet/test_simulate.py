@@ -119,13 +119,13 @@ def _hand_out_whatever_stands(patch: pytest.MonkeyPatch) -> None:
 
 
 def _agent_takes_lower_serials(patch: pytest.MonkeyPatch) -> None:
-    real = agent_reducer._objection
-    patch.setattr(agent_reducer, "_objection", lambda agent, offer, at: real(replace(agent, serial=0), offer, at))
+    real = agent_reducer.objection
+    patch.setattr(agent_reducer, "objection", lambda agent, offer, at: real(replace(agent, serial=0), offer, at))
 
 
 def _agent_takes_stale_tips(patch: pytest.MonkeyPatch) -> None:
-    real = agent_reducer._objection
-    patch.setattr(agent_reducer, "_objection", lambda agent, offer, at: real(agent, offer._replace(tip=at), at))
+    real = agent_reducer.objection
+    patch.setattr(agent_reducer, "objection", lambda agent, offer, at: real(agent, offer._replace(tip=at), at))
 
 
 def _agent_takes_what_nobody_signed(patch: pytest.MonkeyPatch) -> None:

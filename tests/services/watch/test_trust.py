@@ -121,4 +121,4 @@ def test_a_file_of_signers_that_others_may_change_counts_for_nothing(tmp_path, k
     signers = keys[2]
     signers.chmod(0o666)
     assert main([str(tmp_path), "refs/heads/main", "0" * 40, str(signers), "commit"]) == 3
-    assert "others may change whose signatures count" in capsys.readouterr().err
+    assert "others may change the list of signers" in capsys.readouterr().err

@@ -16,8 +16,9 @@ from requisition.schemas.deliveryfile import (
     RetryEntry,
     WindowEntry,
 )
-from requisition.schemas.diagnostic import BadInput, Refused
+from requisition.schemas.diagnostic import BadInput
 from requisition.schemas.findings import Path, Problem, placed
+from requisition.schemas.guarded import read_guarded
 from requisition.services.delivery.config import (
     PAUSED,
     Bandwidth,
@@ -46,21 +47,8 @@ _MAX_WORKERS = 32
 
 def load(path: str) -> Delivery:
     """Read the configuration. Raises BadInput with every mistake, Refused when others may write the file."""
-    try:
-        with open(path, "rb") as file:
-            info = os.fstat(file.fileno())
-            text = file.read(strictyaml.MAX_BYTES + 1)
-    except OSError as error:
-        raise BadInput.of(
-            f"delivery.yaml cannot be read: {error.strerror}", where=path, next="write one: docs/delivery.md"
-        ) from error
-    if info.st_mode & 0o022 or info.st_uid not in (0, os.geteuid()):
-        raise Refused.of(
-            "others may change this configuration",
-            where=path,
-            why="whoever can write it decides where folders go, and what is deleted",
-            next=f"chown it to yourself or root, and run: chmod 644 {path}",
-        )
+    why = "whoever can write it decides where folders go, and what is deleted"
+    text = read_guarded(path, "delivery.yaml", why=why, missing="write one: docs/delivery.md")
     return parse(text, path)
 
 

@@ -94,14 +94,14 @@ def _offered(agent: AgentState, offer: Offered, at: int) -> Stepped:
     if at - offer.asked_at > offer.terms.start_within:
         return agent, (Tell("warning", "an offer came too late to be begun"),)
     agent = replace(agent, dispatches=offer.number)
-    if why := _objection(agent, offer, at):
+    if why := objection(agent, offer, at):
         refused = events.Refused(offer.terms.rollout, offer.number, offer.tip, why)
         return _emit(agent, at, refused, Tell("warning", f"an offer was refused: {why}"))
     return _recalled(agent, offer, at) if offer.recall else _begin(agent, offer, at)
 
 
-def _objection(agent: AgentState, offer: Offered, at: int) -> str:
-    """Why an offer is not taken; "" when it is."""
+def objection(agent: AgentState, offer: Offered, at: int) -> str:
+    """Why an offer is not taken at `at`; "" when it is."""
     if offer.objection:
         return offer.objection
     if offer.recall:

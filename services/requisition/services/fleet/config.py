@@ -19,13 +19,13 @@
 This is what people write; what hosts and servers act by is the signed rollout that `resolve` makes of it.
 """
 
-import os
 import re
 from collections.abc import Iterable, Iterator
 
 from requisition.schemas import strictyaml
-from requisition.schemas.diagnostic import BadInput, Refused
+from requisition.schemas.diagnostic import BadInput
 from requisition.schemas.findings import Path, Problem, placed
+from requisition.schemas.guarded import read_guarded
 from requisition.schemas.keys import parse_public_key
 from requisition.services.fleet.fleetfile import BudgetEntry, Fleet, PolicyEntry, ProbeEntry, span
 from requisition.services.fleet.rollout import ProbeKind
@@ -39,19 +39,8 @@ _PLATFORM = re.compile(r"[a-z0-9]+(/[a-z0-9_]+){0,2}\Z")
 
 def load(path: str) -> Fleet:
     """Read fleet.yaml. Raises BadInput with every mistake, Refused when others may write it."""
-    try:
-        with open(path, "rb") as file:
-            info = os.fstat(file.fileno())
-            text = file.read(strictyaml.MAX_BYTES + 1)
-    except OSError as error:
-        raise BadInput.of(f"fleet.yaml cannot be read: {error.strerror}", where=path) from error
-    if info.st_mode & 0o022 or info.st_uid not in (0, os.geteuid()):
-        raise Refused.of(
-            "others may change this file",
-            where=path,
-            why="whoever can write it decides what runs on every host, once it is signed",
-            next=f"chown it to yourself or root, and run: chmod 644 {path}",
-        )
+    why = "whoever can write it decides what runs on every host, once it is signed"
+    text = read_guarded(path, "fleet.yaml", why=why)
     return parse(text, path)
 
 

@@ -8,10 +8,12 @@ target stays fresh without becoming another one (TUF's timestamp role, tuf-spec 
 """
 
 import hashlib
+from functools import cache
 from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta, Struct
+from msgspec.structs import force_setattr
 
 from requisition.schemas import canonical
 
@@ -20,6 +22,13 @@ TIP_TYPE = "application/vnd.requisition.tip+json"
 
 SKEW = 60_000
 """By how much clocks may differ, in milliseconds."""
+
+
+@cache
+def _defaults(record: type[Struct]) -> tuple[tuple[str, object], ...]:
+    given = record.__struct_defaults__
+    return tuple(zip(record.__struct_fields__[len(record.__struct_fields__) - len(given) :], given, strict=True))
+
 
 Digest = Annotated[str, Meta(pattern=r"^sha256:[0-9a-f]{64}$(?!\n)")]
 Name = Annotated[str, Meta(pattern=r"^[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?$(?!\n)")]
@@ -33,7 +42,13 @@ ProbeMode = Literal["enforce", "observe"]
 
 
 class _Frozen(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What is signed has one form: fields at their default are left out."""
+    """What is signed has one form: fields at their default are left out. The encoder knows a default only by its
+    identity, so a value that equals it is made to be it."""
+
+    def __post_init__(self) -> None:
+        for name, default in _defaults(type(self)):
+            if getattr(self, name) == default:
+                force_setattr(self, name, default)
 
 
 class Health(_Frozen, frozen=True):

@@ -10,6 +10,8 @@ from typing import Any
 import msgspec
 
 from requisition.schemas import jsonschema
+from requisition.services.fleet.agent.config import AgentFile
+from requisition.services.fleet.agent.link import Answer, Ask
 from requisition.services.fleet.events import Command, Report
 from requisition.services.fleet.fleetfile import Fleet
 from requisition.services.fleet.rollout import Rollout, Tip
@@ -17,6 +19,9 @@ from requisition.services.fleet.trustslots import Nonces, Revocations, TrustEntr
 
 FOLDER = os.path.join(os.path.dirname(__file__), "json")
 TYPES: dict[str, Any] = {
+    "agent": AgentFile,
+    "agent-answer": Answer,
+    "agent-ask": Ask,
     "command": Command,
     "fleet": Fleet,
     "fleet-trust": TrustEntry,

@@ -65,10 +65,11 @@ class PostgresStore(SqlStore):
 
     @contextmanager
     def writing(self) -> Iterator[Session]:
-        """See `store_sql.SqlStore`. Statements are sent without waiting for each other's answers."""
+        """See `store_sql.SqlStore`. Statement by statement and not as a pipeline: in the middle of one no time-out of
+        the server ends a session whose client has stopped, and it keeps the head locked."""
         with self._told():
             connection = self._open()
-            with connection.pipeline(), connection.transaction():
+            with connection.transaction():
                 yield _Session(connection)
 
     @contextmanager

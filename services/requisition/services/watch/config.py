@@ -25,8 +25,9 @@ from msgspec import Struct
 
 from requisition.runtime.places import config_dir
 from requisition.schemas import strictyaml
-from requisition.schemas.diagnostic import BadInput, Diagnostic, Refused
+from requisition.schemas.diagnostic import BadInput, Diagnostic
 from requisition.schemas.document import ConflictPolicy
+from requisition.schemas.guarded import read_guarded
 from requisition.schemas.strictyaml import Positions
 from requisition.services.watch import refs
 from requisition.stdlib.action import ActionError
@@ -129,14 +130,8 @@ def default_path() -> str:
 def load(path: str) -> Config:
     """Read watch.yaml. Raises BadInput with every mistake, Refused when others may write the file: what it says is
     run as its reader."""
-    try:
-        with open(path, "rb") as file:
-            info = os.fstat(file.fileno())
-            text = file.read(strictyaml.MAX_BYTES + 1)
-    except OSError as error:
-        raise BadInput.of(f"the file cannot be read: {error.strerror}", where=path) from error
-    if info.st_mode & 0o022 or info.st_uid not in (0, os.geteuid()):
-        raise Refused.of("others may change this file", where=path, next=f"chown it to yourself, then chmod 644 {path}")
+    why = "whoever can write it decides what runs here"
+    text = read_guarded(path, "watch.yaml", why=why, missing="write one: docs/watch.md")
     return parse(text, path)
 
 

@@ -3,13 +3,12 @@
 python -m requisition.services.watch.signature CLONE REF COMMIT SIGNERS commit|tag      exit 0 or 3
 """
 
-import os
 import sys
 import tempfile
 from collections.abc import Iterable
 
-from requisition.schemas import strictyaml
-from requisition.schemas.diagnostic import BadInput, Failure, Refused
+from requisition.schemas.diagnostic import Failure, Refused
+from requisition.schemas.guarded import read_guarded
 from requisition.services.watch import refs
 from requisition.services.watch.remote import local_name
 from requisition.stdlib.action import ActionError
@@ -44,24 +43,12 @@ def judge(folder: str, ref: str, commit: str, signers: bytes, *, tag: bool) -> N
         git_trust.judge(clone, commit, ref.removeprefix(refs.TAGS) if tag else "", signers, b"", scratch)
 
 
-def read_signers(path: str) -> bytes:
-    """The file of who counts. Raises BadInput when it cannot be read, Refused when others may change it."""
-    try:
-        with open(path, "rb") as file:
-            info = os.fstat(file.fileno())
-            text = file.read(strictyaml.MAX_BYTES + 1)
-    except OSError as error:
-        raise BadInput.of(f"the signers cannot be read: {error.strerror}", where=path) from error
-    if info.st_mode & 0o022 or info.st_uid not in (0, os.geteuid()):
-        raise Refused.of("others may change whose signatures count", where=path, next=f"chmod 644 {path}")
-    return text
-
-
 def main(arguments: list[str]) -> int:
     """Exit 0 when it is signed, 3 when not."""
     folder, ref, commit, path, what = arguments
     try:
-        judge(folder, ref, commit, read_signers(path), tag=what == "tag")
+        signers = read_guarded(path, "the list of signers", why="it says whose signatures count")
+        judge(folder, ref, commit, signers, tag=what == "tag")
     except (ActionError, Failure) as error:
         print(error, file=sys.stderr)  # noqa: T201
         return Refused.exit_code
