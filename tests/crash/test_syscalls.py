@@ -37,7 +37,7 @@ def test_killed_at_any_system_call_a_run_is_rolled_back_or_resumed_exactly(tmp_p
     assert sum(found["struck"].values()) > 120 / SHARES
 
 
-@pytest.mark.parametrize("spread", ["once", "always"])
+@pytest.mark.parametrize("spread", ["once", pytest.param("always", marks=pytest.mark.long)])
 @pytest.mark.parametrize("error", ["EIO", "ENOSPC"])
 def test_an_error_of_any_system_call_is_told_and_harmless(tmp_path, error, spread):
     found = drive(tmp_path, error, spread, 1, 0, 1)
