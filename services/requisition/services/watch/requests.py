@@ -3,6 +3,7 @@ none takes a command to run: a watch names a repository, and how it is to be tru
 """
 
 import asyncio
+import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
@@ -66,6 +67,10 @@ class Requests:
         self._supervisor = supervisor
         self._reread = reread
 
+    async def ready(self) -> None:
+        """Return when the supervisor knows its watches."""
+        await self._supervisor.started.wait()
+
     async def add(self, asked: Add) -> None:
         """Watch one more."""
         await self._supervisor.add(watch_of(asked.name, asked.watch))
@@ -121,28 +126,46 @@ class Requests:
 
 
 def verbs(requests: Requests) -> Mapping[str, Verb]:
-    """The table of the socket."""
+    """The table of the socket. Who asks while the service begins is answered when it knows its watches."""
+    ready = requests.ready
     return {
-        "add": _checked(Add, requests.add),
-        "list": _checked(Nothing, requests.list),
-        "show": _checked(Named, requests.show),
-        "pause": _checked(Pause, requests.pause),
-        "resume": _checked(Named, requests.resume),
-        "run": _checked(Run, requests.run),
-        "wake": _checked(Nothing, requests.wake),
-        "logs": _checked(Logs, requests.logs),
-        "remove": _checked(Named, requests.remove),
-        "reload": _checked(Nothing, requests.reload),
+        "add": _checked(Add, requests.add, ready),
+        "list": _checked(Nothing, requests.list, ready),
+        "show": _checked(Named, requests.show, ready),
+        "pause": _checked(Pause, requests.pause, ready),
+        "resume": _checked(Named, requests.resume, ready),
+        "run": _checked(Run, requests.run, ready),
+        "wake": _checked(Nothing, requests.wake, ready),
+        "logs": _checked(Logs, requests.logs, ready),
+        "remove": _checked(Named, requests.remove, ready),
+        "reload": _checked(Nothing, requests.reload, ready),
         "stop": _checked(Nothing, requests.stop),
     }
 
 
-def _checked(kind: type[Asked], answer: Callable[[Asked], Awaitable[Any] | AsyncIterator[Any]]) -> Verb:
+def _checked(
+    kind: type[Asked],
+    answer: Callable[[Asked], Awaitable[Any] | AsyncIterator[Any]],
+    ready: Callable[[], Awaitable[object]] | None = None,
+) -> Verb:
+    async def later(asked: Asked) -> Any:
+        assert ready is not None
+        await ready()
+        return await answer(asked)  # type: ignore[misc]
+
+    async def items_later(asked: Asked) -> AsyncIterator[Any]:
+        assert ready is not None
+        await ready()
+        async for item in answer(asked):  # type: ignore[union-attr]
+            yield item
+
     def ask(args: dict[str, Any]) -> Any:
         try:
             asked = msgspec.convert(args, kind)
         except msgspec.ValidationError as error:
             raise BadInput.of(f"the request is not as it must be: {error}") from error
-        return answer(asked)
+        if ready is None:
+            return answer(asked)
+        return items_later(asked) if inspect.isasyncgenfunction(answer) else later(asked)
 
     return ask
