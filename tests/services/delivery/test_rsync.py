@@ -160,9 +160,14 @@ def test_a_killed_rsync_over_there_leaves_nothing_that_is_taken_for_data(
         task = await begun(transport, source, manifest)
         while not (part.is_dir() and os.listdir(part)):
             await asyncio.sleep(0.01)
-        for pid in filter(str.isdigit, os.listdir("/proc")):
-            if b"--server" in _command(pid) and os.fsencode(root) in _command(pid):
-                os.kill(int(pid), 9)
+        theirs = [
+            int(pid)
+            for pid in filter(str.isdigit, os.listdir("/proc"))
+            if b"--server" in _command(pid) and os.fsencode(root) in _command(pid)
+        ]
+        for number in (signal.SIGSTOP, signal.SIGKILL):  # or one would see the other die, and tidy up
+            for pid in theirs:
+                os.kill(pid, number)
         with fails("network"):
             await task
         await gone(root)
